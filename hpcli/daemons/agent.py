@@ -1,0 +1,63 @@
+"""The agent daemon: one process for one node, or for all nodes of a local cluster."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from hpcli import app
+from hpcli.daemons.link import ControllerLink
+from hpcli.daemons.signals import until_stopped
+from hpcli.domain.check import CheckResult
+from hpcli.domain.settings import AgentNode, AgentSettings
+from hpcli.errors import NotFound
+from hpcli.health.kernel_log import load_table
+from hpcli.health.registry import CHECKS, Scope, run_checks
+from hpcli.probe.job_processes import kill_job
+from hpcli.services.agent import AgentService
+from hpcli.services.watch import NodeWatch
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: AgentSettings, only: str = "") -> None:
+    """Run until SIGTERM. `only` restricts a shared agent's settings to one node."""
+    nodes = [node for node in settings.nodes if only in ("", node.name)]
+    if not nodes:
+        raise NotFound(f"node {only}", f"cluster {settings.cluster} has no such node", "see the agent's settings")
+    link = ControllerLink(settings.controller, app.credentials(settings.munge_socket), settings.controller_uid)
+    service = _assemble(settings, nodes, link)
+    tasks = (
+        asyncio.create_task(service.run()),
+        asyncio.create_task(link.run(service.report_all, service.obey)),
+    )
+    log.info("agent of %s serves %d nodes", settings.cluster, len(nodes))
+    try:
+        await until_stopped(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _assemble(settings: AgentSettings, nodes: Sequence[AgentNode], link: ControllerLink) -> AgentService:
+    table = load_table(settings.kernel_log)
+    clock = app.clock()
+    hosts = {node.name: app.host(node) for node in nodes}
+    watches = {node.name: NodeWatch(hosts[node.name], CHECKS, node.checks, table, clock) for node in nodes}
+    first = nodes[0]
+    machine_checks = [check for check in CHECKS if check.scope is Scope.MACHINE]
+
+    async def machine_results() -> Sequence[CheckResult]:
+        return await run_checks(machine_checks, hosts[first.name], first.checks)
+
+    return AgentService(
+        watches=watches,
+        verdicts={node.name: Path(node.verdict) for node in nodes},
+        machine_checks=machine_results,
+        kill=partial(kill_job, slurm_conf=settings.slurm_conf),
+        link=link,
+        clock=clock,
+        interval=settings.interval,
+    )

@@ -1,0 +1,95 @@
+"""The controller daemon: one per cluster, held by a lease."""
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hpcli import app
+from hpcli.daemons.hub import Connections, Hub
+from hpcli.daemons.signals import until_stopped
+from hpcli.domain.node import Node
+from hpcli.domain.settings import ControllerSettings
+from hpcli.errors import HpcliError, Unsafe
+from hpcli.ports import SlurmGateway
+from hpcli.services.answers import Answers
+from hpcli.services.apply import Executor
+from hpcli.services.desk import ReportDesk, Trust
+from hpcli.services.observe import Journal, Observer
+from hpcli.services.recovery import Recovery
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: ControllerSettings) -> None:
+    """Run until SIGTERM. Raises `Unsafe` when another controller holds the lease."""
+    with lease(Path(settings.lease)):
+        hub = await _assemble(settings)
+        server = await _listen(hub, settings)
+        loop = asyncio.create_task(hub.answers.recovery.run())
+        log.info("controller of %s listens on %s", settings.cluster, settings.listen)
+        try:
+            await until_stopped(loop)
+        finally:
+            loop.cancel()
+            server.close()
+            await hub.answers.recovery.executor.stop()
+            with suppress(asyncio.CancelledError):
+                await loop
+
+
+async def _assemble(settings: ControllerSettings) -> Hub:
+    clock = app.clock()
+    gateway = app.gateway_for(settings.slurm_conf)
+    provider = app.provider(settings)
+    journal = Journal(app.store(settings.journal), clock)
+    nodes = frozenset(node.name for node in await _nodes_when_up(gateway))
+    desk = ReportDesk(Trust(nodes, frozenset({0, settings.agent_uid})), journal.store)
+    connections, wake = Connections(), asyncio.Event()
+    observer = Observer(gateway, provider, desk, journal, clock, settings.policy)
+    executor = Executor(gateway, provider, connections, journal, wake)
+    recovery = Recovery(observer, executor, journal, settings.policy, clock, wake, settings.interval)
+    answers = Answers(desk, journal, recovery, gateway, os.getuid())
+    return Hub(desk, answers, connections, journal, app.credentials(settings.munge_socket), clock, wake)
+
+
+async def _nodes_when_up(gateway: SlurmGateway) -> tuple[Node, ...]:
+    """slurmctld may still be starting, or be away for a while: wait for it."""
+    while True:
+        try:
+            return await gateway.nodes()
+        except HpcliError as error:
+            log.warning("waiting for slurmctld: %s", error)
+            await asyncio.sleep(0.5)
+
+
+async def _listen(hub: Hub, settings: ControllerSettings) -> asyncio.Server:
+    try:
+        return await asyncio.start_server(hub.serve, settings.listen.host, settings.listen.port)
+    except OSError as error:
+        raise HpcliError(
+            f"controller of {settings.cluster}",
+            f"cannot listen on {settings.listen}: {error.strerror}",
+            "which program has that port? see: ss -lntp",
+        ) from None
+
+
+@contextmanager
+def lease(path: Path) -> Iterator[None]:
+    """Hold the cluster's one lease. Raises `Unsafe` when another controller has it."""
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip()
+            raise Unsafe(
+                f"lease {path}", f"found it held by {holder}, expected it free", "stop the other controller first"
+            ) from None
+        file.truncate(0)
+        file.write(f"pid {os.getpid()} on {os.uname().nodename}\n")
+        file.flush()
+        yield

@@ -1,0 +1,92 @@
+"""What an agent tells the controller about one node, and how it travels."""
+
+from dataclasses import asdict, dataclass
+
+from hpcli.domain.check import Blame, CheckResult, Incident, Remedy, Severity
+
+PROTOCOL = 1
+MAX_REPORT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """The outcome of the acceptance suite that repair `repair` asked for."""
+
+    repair: str
+    passed: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """One node at one moment. `seq` counts up within `boot_id`; `at` is in seconds since the epoch.
+
+    `complete` says that every check has run since this boot, so that "no incident" means healthy.
+    """
+
+    node: str
+    boot_id: str
+    instance_id: str
+    seq: int
+    at: float
+    complete: bool
+    results: tuple[CheckResult, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    acceptance: Acceptance | None = None
+
+
+def to_dict(report: NodeReport) -> dict[str, object]:
+    return asdict(report)
+
+
+def from_dict(raw: object) -> NodeReport:
+    """Parse what came over the wire. Raises ValueError naming what is wrong."""
+    try:
+        assert isinstance(raw, dict)
+        return NodeReport(
+            node=_text(raw["node"]),
+            boot_id=_text(raw["boot_id"]),
+            instance_id=_text(raw["instance_id"]),
+            seq=int(raw["seq"]),
+            at=float(raw["at"]),
+            complete=bool(raw["complete"]),
+            results=tuple(_result(r) for r in raw["results"]),
+            incidents=tuple(_incident(i) for i in raw["incidents"]),
+            acceptance=Acceptance(**raw["acceptance"]) if raw.get("acceptance") else None,
+        )
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not a node report: {error!r}") from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, found {value!r}")
+    return value
+
+
+def _result(raw: dict[str, str]) -> CheckResult:
+    return CheckResult(
+        check=_text(raw["check"]),
+        severity=Severity(raw["severity"]),
+        message=_text(raw["message"]),
+        remedy=Remedy(raw["remedy"]),
+        blame=Blame(raw["blame"]),
+        component=_text(raw["component"]),
+        hint=_text(raw["hint"]),
+    )
+
+
+def _incident(raw: dict[str, object]) -> Incident:
+    evidence = raw["evidence"]
+    if not isinstance(evidence, list | tuple):
+        raise ValueError("evidence is not a list")
+    return Incident(
+        cause=_text(raw["cause"]),
+        message=_text(raw["message"]),
+        remedy=Remedy(_text(raw["remedy"])),
+        evict=bool(raw["evict"]),
+        latched=bool(raw["latched"]),
+        first_seen=float(str(raw["first_seen"])),
+        component=_text(raw["component"]),
+        evidence=tuple(_text(line) for line in evidence),
+    )

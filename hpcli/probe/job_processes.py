@@ -1,0 +1,31 @@
+"""The processes of one job on one node, found by what slurmstepd puts into their environment."""
+
+import os
+import signal
+from collections.abc import Iterable
+
+from hpcli.transport import proc
+
+
+def processes_of(job_id: str, node: str, slurm_conf: str) -> set[int]:
+    """Tasks, batch script and all their children; never slurmstepd, which must report the end.
+
+    `slurm_conf` tells the jobs of one cluster from those of another on the same machine; "" is any.
+    """
+    return proc.descendants(_tasks(job_id, node, slurm_conf)) - {os.getpid()}
+
+
+def _tasks(job_id: str, node: str, slurm_conf: str) -> Iterable[int]:
+    for process in proc.all_processes():
+        environment = proc.environment(process.pid)
+        ours = not slurm_conf or environment.get("SLURM_CONF") == slurm_conf
+        here = environment.get("SLURMD_NODENAME") == node
+        if ours and here and environment.get("SLURM_JOB_ID") == job_id:
+            yield process.pid
+
+
+def kill_job(job_id: str, node: str, slurm_conf: str) -> int:
+    """SIGKILL them all and say how many there were."""
+    found = processes_of(job_id, node, slurm_conf)
+    proc.send(found, signal.SIGKILL)
+    return len(found)

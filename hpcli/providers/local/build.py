@@ -1,0 +1,187 @@
+"""Bringing a local cluster up, step by step, and down again without a trace."""
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpcli.errors import HpcliError, Unsafe
+from hpcli.ports import Progress, Transport
+from hpcli.providers.local.accounting import Accounting
+from hpcli.providers.local.config import make_record, write_config
+from hpcli.providers.local.daemons import Daemons
+from hpcli.providers.local.folders import make_folders
+from hpcli.providers.local.free_ports import exclusive, find_free, is_listening
+from hpcli.providers.local.layout import Layout, clusters_home
+from hpcli.providers.local.nodes import LocalNodes
+from hpcli.providers.local.programs import find_programs, slurm_version
+from hpcli.providers.local.record import Ports, Record, read_record, write_record
+from hpcli.providers.local.sweep import remove, sweep
+from hpcli.spec.model import Spec
+
+START_LIMIT = 20.0
+HPCLI = (sys.executable, "-m", "hpcli")
+
+
+@dataclass(slots=True)
+class LocalBuild:
+    """One `up`. Whatever goes wrong, nothing that was not there before is left."""
+
+    layout: Layout
+    spec: Spec
+    spec_text: str
+    transport: Transport
+    progress: Progress
+
+    async def up(self) -> Record:
+        """Start everything and return once every daemon has been started; the nodes register by themselves.
+
+        Raises `HpcliError` when a program is missing, a port is taken, the disk is full or a daemon dies.
+        """
+        self.layout.check_lengths(self.spec.node_names)
+        programs = find_programs(self.spec.accounting.enabled)
+        version = await slurm_version(self.transport, programs["slurmctld"])
+        revived = self._clear_the_way()
+        try:
+            return await self._start(programs, version)
+        except BaseException:
+            if revived:
+                sweep(self.layout)
+            else:
+                remove(self.layout)
+            raise
+
+    def _clear_the_way(self) -> bool:
+        """Stop what a half-dead earlier cluster left running; True when its state is kept and revived."""
+        kept = self.layout.record.exists() and read_record(self.layout.record).complete
+        if kept and _other_spec(self.layout, self.spec_text):
+            raise Unsafe(
+                f"cluster {self.spec.name}",
+                f"found one of that name that was built from another spec, expected the one in {self.layout.home}",
+                f"take it down first: hpcli cluster down {self.spec.name}",
+            )
+        left = sweep(self.layout)
+        if left:
+            self.progress.step(f"ended {left} processes of an earlier cluster {self.spec.name}")
+        if not kept:
+            shutil.rmtree(self.layout.home, ignore_errors=True)
+        shutil.rmtree(self.layout.runtime, ignore_errors=True)
+        return kept
+
+    async def _start(self, programs: Mapping[str, str], version: str) -> Record:
+        make_folders(self.layout, len(self.spec.nodes), self.spec.accounting.enabled)
+        record = self._configure(version)
+        daemons = Daemons(self.layout)
+        nodes = LocalNodes(self.layout, record, programs["slurmd"], daemons)
+        self._assemble(nodes, record)
+        self.progress.step("starting munged")
+        await self._start_munged(daemons, programs)
+        if record.accounting:
+            self.progress.step("starting MariaDB and slurmdbd")
+            await self._start_accounting(daemons, programs)
+        self.progress.step("starting slurmctld")
+        daemons.start("slurmctld", [programs["slurmctld"], "-D"])
+        await self._wait_listening(daemons, "slurmctld", record.ports.slurmctld)
+        start_hpcli(self.layout, record, daemons)
+        await self._start_nodes(nodes, record)
+        record = replace(record, complete=True)
+        write_record(self.layout.record, record)
+        return record
+
+    def _configure(self, version: str) -> Record:
+        with exclusive(clusters_home()):
+            ports = _choose_ports(self.spec, _taken_ports(self.layout))
+            record = make_record(self.spec, ports, version)
+            write_record(self.layout.record, record)
+        (self.layout.home / "cluster.yaml").write_text(self.spec_text)
+        with _disk_errors(self.layout.home):
+            write_config(self.layout, self.spec, record)
+        return record
+
+    def _assemble(self, nodes: LocalNodes, record: Record) -> None:
+        for node in record.nodes:
+            if not nodes.machine(node).folder.exists():
+                nodes.machine(node).assemble()
+
+    async def _start_munged(self, daemons: Daemons, programs: Mapping[str, str]) -> None:
+        runtime = self.layout.runtime
+        argv = [
+            programs["munged"],
+            "--foreground",
+            "--force",
+            f"--key-file={self.layout.munge_key}",
+            f"--socket={self.layout.munge_socket}",
+            f"--pid-file={runtime / 'munged.pid'}",
+            f"--seed-file={runtime / 'munged.seed'}",
+            f"--log-file={self.layout.log / 'munged.log'}",
+        ]
+        daemons.start("munged", argv)
+        await self._until(daemons, "munged", lambda: self.layout.munge_socket.exists())
+
+    async def _start_accounting(self, daemons: Daemons, programs: Mapping[str, str]) -> None:
+        accounting = Accounting(self.layout, programs, daemons, self.transport)
+        await accounting.start()
+        await accounting.add_cluster()
+
+    async def _start_nodes(self, nodes: LocalNodes, record: Record) -> None:
+        for number, node in enumerate(record.nodes, 1):
+            nodes.switch_on(node)
+            if number % 32 == 0:
+                self.progress.step(f"starting slurmd, {number} of {len(record.nodes)}")
+                await asyncio.sleep(0)
+
+    async def _wait_listening(self, daemons: Daemons, daemon: str, port: int) -> None:
+        await self._until(daemons, daemon, lambda: is_listening(port))
+
+    async def _until(self, daemons: Daemons, daemon: str, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_LIMIT
+        while not ready():
+            if time.monotonic() > deadline or not daemons.alive(daemon):
+                raise HpcliError(daemon, daemons.last_words(daemon), "mend that, then bring the cluster up again")
+            await asyncio.sleep(0.02)
+
+
+def start_hpcli(layout: Layout, record: Record, daemons: Daemons) -> None:
+    """Start the controller and the agents; those that run already are left alone."""
+    daemons.start("controller", [*HPCLI, "controller", "--config", str(layout.etc / "controller.json")])
+    if not record.agent_per_node:
+        daemons.start("agent", agent_argv(layout))
+        return
+    for node in record.nodes:
+        daemons.start(f"agent-{node}", [*agent_argv(layout), "--node", node])
+
+
+def agent_argv(layout: Layout) -> tuple[str, ...]:
+    return (*HPCLI, "agent", "--config", str(layout.etc / "agent.json"))
+
+
+def _other_spec(layout: Layout, text: str) -> bool:
+    try:
+        return (layout.home / "cluster.yaml").read_text() != text
+    except OSError:
+        return True
+
+
+def _taken_ports(layout: Layout) -> frozenset[int]:
+    """Ports of the other clusters, which may be down at this moment."""
+    records = (file for file in clusters_home().glob("*/cluster.json") if file != layout.record)
+    return frozenset(port for file in records for port in read_record(file).ports.all)
+
+
+def _choose_ports(spec: Spec, taken: frozenset[int]) -> Ports:
+    slurmctld, controller, slurmdbd, *slurmd = find_free(len(spec.nodes) + 3, taken, spec.local.first_port)
+    return Ports(slurmctld, controller, slurmdbd, tuple(slurmd))
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HpcliError(
+            str(error.filename or folder), error.strerror or str(error), "free some space, or set XDG_STATE_HOME"
+        ) from None

@@ -1,0 +1,125 @@
+"""Writing a local cluster's configuration: Slurm's files, the gate, and the daemons' settings."""
+
+import getpass
+import os
+import secrets
+import shutil
+import socket
+import time
+from pathlib import Path
+
+from hpcli.domain.settings import Address, AgentNode, AgentSettings, ControllerSettings, write_settings
+from hpcli.providers.local.layout import Layout
+from hpcli.providers.local.record import Ports, Record
+from hpcli.render.site import AccountingSite, Endpoint, NodeSite, SlurmSite
+from hpcli.render.slurm import render_slurm
+from hpcli.spec.model import Spec
+from hpcli.spec.nodes import NodeSpec
+
+LOOPBACK = "127.0.0.1"
+PROLOG = Path(__file__).resolve().parents[2] / "lifecycle-scripts" / "slurm" / "prolog"
+
+
+def make_record(spec: Spec, ports: Ports, version: str) -> Record:
+    return Record(
+        name=spec.name,
+        nodes=spec.node_names,
+        gpus=tuple(node.gpu_count for node in spec.nodes),
+        ports=ports,
+        slurm_version=version,
+        accounting=spec.accounting.enabled,
+        agent_per_node=spec.local.agents == "per-node",
+        created=time.time(),
+    )
+
+
+def write_config(layout: Layout, spec: Spec, record: Record) -> None:
+    """Write everything under etc/, secrets in 0600 files. Safe to repeat: the key is made once."""
+    if not layout.munge_key.exists():
+        layout.munge_key.touch(mode=0o600)
+        layout.munge_key.write_bytes(secrets.token_bytes(1024))
+    for name, text in render_slurm(spec, _site(layout, record)).items():
+        path = layout.etc / name
+        path.touch(mode=0o600)
+        path.write_text(text)
+    _install_gate(layout)
+    write_settings(layout.etc / "controller.json", _controller(layout, spec, record))
+    write_settings(layout.etc / "agent.json", _agent(layout, spec, record))
+
+
+def _site(layout: Layout, record: Record) -> SlurmSite:
+    host = socket.gethostname().split(".")[0]
+    user = getpass.getuser()
+    year, month, *_ = record.slurm_version.split(".")
+    places = {
+        node: NodeSite(host, LOOPBACK, port, str(layout.node(node) / "dev"))
+        for node, port in zip(record.nodes, record.ports.slurmd, strict=True)
+    }
+    return SlurmSite(
+        version=(int(year), int(month)),
+        user=user,
+        controller=Endpoint(host, LOOPBACK, record.ports.slurmctld),
+        nodes=places,
+        munge_socket=str(layout.munge_socket),
+        state=str(layout.state),
+        spool=str(layout.spool / "%n"),
+        slurmctld_log=str(layout.log / "slurmctld.log"),
+        slurmctld_pid=str(layout.runtime / "slurmctld.pid"),
+        slurmd_log=str(layout.log / "slurmd-%n.log"),
+        slurmd_pid=str(layout.runtime / "slurmd-%n.pid"),
+        prolog=str(layout.etc / "prolog"),
+        accounting=AccountingSite(
+            port=record.ports.slurmdbd,
+            user=user,
+            database="slurm_acct_db",
+            log=str(layout.log / "slurmdbd.log"),
+            pid=str(layout.runtime / "slurmdbd.pid"),
+        ),
+    )
+
+
+def _install_gate(layout: Layout) -> None:
+    shutil.copyfile(PROLOG, layout.etc / "prolog")
+    (layout.etc / "prolog").chmod(0o700)
+    (layout.etc / "prolog.conf").write_text(f"verdict_dir={layout.home / 'nodes'}\n")
+
+
+def _controller(layout: Layout, spec: Spec, record: Record) -> ControllerSettings:
+    return ControllerSettings(
+        cluster=spec.name,
+        provider=spec.provider,
+        listen=Address(LOOPBACK, record.ports.controller),
+        munge_socket=str(layout.munge_socket),
+        slurm_conf=str(layout.slurm_conf),
+        journal=str(layout.journal),
+        lease=str(layout.state / "hpcli-controller.lease"),
+        agent_uid=os.getuid(),
+        policy=spec.policy(),
+    )
+
+
+def _agent(layout: Layout, spec: Spec, record: Record) -> AgentSettings:
+    return AgentSettings(
+        cluster=spec.name,
+        controller=Address(LOOPBACK, record.ports.controller),
+        munge_socket=str(layout.munge_socket),
+        slurm_conf=str(layout.slurm_conf),
+        controller_uid=os.getuid(),
+        interval=spec.health.interval,
+        nodes=tuple(_agent_node(layout, spec, node) for node in spec.nodes),
+        kernel_log=spec.health.kernel_log,
+    )
+
+
+def _agent_node(layout: Layout, spec: Spec, node: NodeSpec) -> AgentNode:
+    folder = layout.node(node.name)
+    own: dict[str, dict[str, object]] = {
+        "gpu.count": {"expected": node.gpu_count},
+        "munge": {"socket": str(layout.munge_socket)},
+        "slurmd.alive": {"pid_file": str(layout.runtime / f"slurmd-{node.name}.pid")},
+        "disk.free": {"path": str(layout.home)},
+        "disk.read_only": {"path": str(layout.home)},
+    }
+    names = own.keys() | spec.health.checks.keys()
+    checks = {name: {**own.get(name, {}), **spec.health.checks.get(name, {})} for name in names}
+    return AgentNode(node.name, str(folder), str(folder / "verdict"), checks)

@@ -1,0 +1,64 @@
+"""Values that may stand in a Slurm configuration file: nothing that ends a value, a line or an argument.
+
+Slurm reads `#` as a comment and white space as the end of a value, with no way to escape either.
+"""
+
+import re
+from ipaddress import ip_address
+
+from hpcli.errors import HpcliError
+
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
+_FORBIDDEN = frozenset(" #\"'\\=;,[]{}()*?$`&|<>!%")
+
+
+def path(what: str, value: str) -> str:
+    """Check an absolute path. Raises `HpcliError`."""
+    if not value.startswith("/") or not value.isprintable() or _FORBIDDEN & set(value):
+        expected = "an absolute path without spaces, quotes, commas, brackets or #, which Slurm cannot read"
+        raise _refused(
+            what, value, expected, "move the folder, or name another one with XDG_STATE_HOME or HPCLI_RUNTIME_DIR"
+        )
+    return value
+
+
+def path_per_node(what: str, value: str) -> str:
+    """Check an absolute path in which `%n` stands for the node's name. Raises `HpcliError`."""
+    if "%n" not in value:
+        raise _refused(what, value, "a path with %n in it, since many nodes share this machine")
+    path(what, value.replace("%n", "n"))
+    return value
+
+
+def host(what: str, value: str) -> str:
+    """Check a host name or an IPv4 address. Raises `HpcliError`."""
+    if not _HOST.fullmatch(value):
+        raise _refused(what, value, "a host name or IPv4 address")
+    return value
+
+
+def address(what: str, value: str) -> str:
+    """Check an address, which may be IPv6 too. Raises `HpcliError`."""
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        return host(what, value)
+
+
+def port(what: str, value: int) -> str:
+    """Check a TCP port. Raises `HpcliError`."""
+    if not 1 <= value <= 65535:
+        raise _refused(what, str(value), "a port from 1 to 65535")
+    return str(value)
+
+
+def word(what: str, value: str) -> str:
+    """Check a user, database or similar name. Raises `HpcliError`."""
+    if not _WORD.fullmatch(value):
+        raise _refused(what, value, "letters, digits, _, ., @ and -")
+    return value
+
+
+def _refused(what: str, value: str, expected: str, hint: str = "") -> HpcliError:
+    return HpcliError(what, f"found {value!r}, expected {expected}", hint)

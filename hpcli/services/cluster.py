@@ -1,0 +1,81 @@
+"""Is a cluster up and whole? Waiting until it is, and saying what is missing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ClusterShell.NodeSet import NodeSet
+
+from hpcli.domain.node import Node
+from hpcli.errors import HpcliError, TimedOut
+from hpcli.ports import Clock, Controller, Progress, SlurmGateway
+
+POLL = 0.15
+BASE_LIMIT = 30.0
+LIMIT_PER_NODE = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What answers: nodes in Slurm, and agents that have run every check since their node's boot."""
+
+    nodes: tuple[Node, ...]
+    slurm_error: str
+    controller_error: str
+    reporting: frozenset[str]
+
+    @property
+    def not_idle(self) -> tuple[str, ...]:
+        return tuple(node.name for node in self.nodes if "IDLE" not in node.states or not node.schedulable)
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        return tuple(node.name for node in self.nodes if node.name not in self.reporting)
+
+
+async def look(gateway: SlurmGateway, controller: Controller) -> Health:
+    """Ask both; what does not answer is part of the answer."""
+    nodes: tuple[Node, ...] = ()
+    slurm_error = controller_error = ""
+    reporting: frozenset[str] = frozenset()
+    try:
+        nodes = await gateway.nodes()
+    except HpcliError as error:
+        slurm_error = str(error)
+    try:
+        status = await controller.ask("status")
+        reporting = frozenset(node for node, report in status["nodes"].items() if report["complete"])
+    except HpcliError as error:
+        controller_error = str(error)
+    return Health(nodes, slurm_error, controller_error, reporting)
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Waits for a cluster to become whole. `last_words` says why a daemon of a node ended."""
+
+    gateway: SlurmGateway
+    controller: Controller
+    clock: Clock
+    progress: Progress
+    last_words: Callable[[str], str]
+
+    async def wait(self, nodes: Sequence[str]) -> Health:
+        """Until every node is idle and every agent has reported. Raises `TimedOut` saying what is missing."""
+        deadline = self.clock.now() + BASE_LIMIT + LIMIT_PER_NODE * len(nodes)
+        while True:
+            health = await look(self.gateway, self.controller)
+            ready = len(health.nodes) - len(health.not_idle)
+            self.progress.step(f"{ready} of {len(nodes)} nodes idle, {len(health.reporting)} agents reporting")
+            if ready == len(nodes) == len(health.reporting):
+                return health
+            if self.clock.now() > deadline:
+                raise TimedOut("cluster", self._missing(health), "its logs: hpcli cluster status")
+            await self.clock.sleep(POLL)
+
+    def _missing(self, health: Health) -> str:
+        if health.slurm_error or health.controller_error:
+            return health.slurm_error or health.controller_error
+        if health.not_idle:
+            first = health.not_idle[0]
+            return f"{NodeSet.fromlist(health.not_idle)} not idle; slurmd of {first}: {self.last_words(first)}"
+        return f"no report from {NodeSet.fromlist(health.silent)}"

@@ -1,0 +1,56 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import yaml
+
+from hpcli.domain.policy import Breaker, Budget, Policy
+from hpcli.spec.load import parse_spec
+from hpcli.spec.model import BreakerSection, BudgetSection, Recovery
+from hpcli.spec.schema import EXAMPLE, json_schema
+
+PAGE = Path(__file__).parents[2] / "docs" / "cluster-yaml.md"
+
+
+def described_keys(node, schema, path=""):
+    """Yield (path, property schema) for every key, `[]` standing for a list position."""
+    for branch in (node, *node.get("anyOf", ()), *node.get("allOf", ())):
+        if "$ref" in branch:
+            yield from described_keys(schema["$defs"][branch["$ref"].rsplit("/", 1)[1]], schema, path)
+        if "items" in branch:
+            yield from described_keys(branch["items"], schema, f"{path}[]")
+        for key, inner in branch.get("properties", {}).items():
+            place = f"{path}.{key}" if path else key
+            yield place, inner
+            yield from described_keys(inner, schema, place)
+
+
+def test_every_key_has_a_description():
+    schema = json_schema()
+    found = dict(described_keys(schema, schema))
+    assert len(found) > 40
+    assert [path for path, inner in found.items() if not inner.get("description")] == []
+
+
+def test_unknown_keys_are_refused_everywhere():
+    schema = json_schema()
+    sections = [schema, *schema["$defs"].values()]
+    assert all(section["additionalProperties"] is False for section in sections)
+
+
+def test_it_is_plain_json_with_a_title_and_an_example_that_is_valid():
+    schema = json.loads(json.dumps(json_schema()))
+    assert schema["title"] == "hpcli cluster.yaml"
+    assert schema["required"] == ["name", "compute"]
+    assert parse_spec(yaml.safe_dump(EXAMPLE), "example").node_names[-1] == "c8"
+
+
+def test_sections_have_the_keys_of_the_policy():
+    for section, policy in ((Recovery, Policy), (BudgetSection, Budget), (BreakerSection, Breaker)):
+        assert list(section.model_fields) == [field.name for field in dataclasses.fields(policy)]
+
+
+def test_the_page_describes_every_key():
+    schema = json_schema()
+    page = PAGE.read_text()
+    assert [path for path, _ in described_keys(schema, schema) if f"`{path}`" not in page] == []
