@@ -8,14 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcli.domain.settings import Address, ControllerSettings
+from hpcli.domain.settings import Address, AgentNode, ControllerSettings
 from hpcli.errors import HpcliError, NotFound
-from hpcli.ports import Clock, Controller, Credentials, Progress, Provider, SlurmGateway, Store
+from hpcli.ports import Clock, Controller, Credentials, Host, Progress, Provider, SlurmGateway, Store
 from hpcli.transport.process import LocalTransport
 
 if TYPE_CHECKING:
     from hpcli.providers.local.build import LocalBuild
+    from hpcli.providers.local.faults import LocalFaults
     from hpcli.providers.local.layout import Layout
+    from hpcli.providers.local.record import Record
+    from hpcli.providers.local.stock import StockSlurm
+    from hpcli.services.cluster import Readiness
 
 CLUSTER_VARIABLE = "HPCLI_CLUSTER"
 
@@ -58,10 +62,57 @@ def credentials(munge_socket: str) -> Credentials:
     return Munge(local_transport(), munge, unmunge, munge_socket)
 
 
+def host(node: AgentNode) -> Host:
+    """The machine behind a node: this one, or the folder that stands for it."""
+    from hpcli.probe.host import folder_machine, this_machine
+
+    if not node.folder:
+        return this_machine(node.name, local_transport())
+    return folder_machine(node.name, Path(node.folder), local_transport())
+
+
 def store(path: str) -> Store:
     from hpcli.store.sqlite import SqliteStore
 
     return SqliteStore(Path(path))
+
+
+def programs(record: "Record") -> Mapping[str, str]:
+    """Full paths of the programs that a local cluster was built with."""
+    from hpcli.providers.local.programs import find_programs
+
+    return find_programs(record.accounting)
+
+
+def drills(cluster: str) -> "tuple[LocalFaults, StockSlurm]":
+    """The means to break a local cluster's nodes, and to take hpcli out of it for comparison."""
+    from hpcli.providers.local.daemons import Daemons
+    from hpcli.providers.local.faults import LocalFaults
+    from hpcli.providers.local.nodes import LocalNodes
+    from hpcli.providers.local.record import read_record
+    from hpcli.providers.local.stock import StockSlurm
+
+    layout = layout_of(cluster)
+    record = read_record(layout.record)
+    nodes = LocalNodes(layout, record, programs(record)["slurmd"], Daemons.of(layout, record))
+    return LocalFaults(nodes), StockSlurm(layout, record, local_transport())
+
+
+def readiness(cluster: str, progress: Progress) -> "Readiness":
+    """What waits until a local cluster is whole."""
+    from hpcli.services.cluster import Readiness
+
+    faults, _ = drills(cluster)
+    daemons = faults.nodes.daemons
+
+    def casualty() -> str:
+        dead = [name for name in daemons.known() if not name.startswith("slurmd-") and not daemons.alive(name)]
+        return f"{dead[0]} ended: {daemons.last_words(dead[0])}" if dead else ""
+
+    def last_words(node: str) -> str:
+        return daemons.last_words(f"slurmd-{node}")
+
+    return Readiness(slurm_gateway(cluster), controller(cluster), clock(), progress, casualty, last_words)
 
 
 def provider(settings: ControllerSettings) -> Provider:

@@ -66,6 +66,13 @@ class TimedOut(HpcliError):
     code = "timeout"
 
 
+class JobFailed(HpcliError):
+    """A job that was waited for ended other than COMPLETED."""
+
+    exit_code = Exit.JOB_FAILED
+    code = "job_failed"
+
+
 class Unsafe(HpcliError):
     """A safety rule forbids it: budget, breaker, lease, or a missing --yes."""
 

@@ -47,7 +47,7 @@ make_image() {
 inside() {
     cat <<'SH'
 set -u
-git -c advice.detachedHead=false clone --quiet /given/head.bundle /root/hpcli && cd /root/hpcli || exit 1
+git -c advice.detachedHead=false -c init.defaultBranch=main clone --quiet /given/head.bundle /root/hpcli && cd /root/hpcli || exit 1
 failed=0
 while IFS= read -r line <&3; do
     began=$(date +%s.%N)
@@ -62,7 +62,7 @@ SH
 }
 
 contained() {
-    local options=(--rm --network host --hostname bare --volume "$WORK:/given:ro") name file
+    local options=(--rm --network host --volume "$WORK:/given:ro") name file
     file=${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}
     options+=(--volume "$file:/etc/hpcli-ca.crt:ro" --env PIP_CERT=/etc/hpcli-ca.crt)
     for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_DEFAULT_TIMEOUT http_proxy https_proxy no_proxy; do

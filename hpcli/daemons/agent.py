@@ -9,11 +9,12 @@ from pathlib import Path
 from hpcli import app
 from hpcli.daemons.link import ControllerLink
 from hpcli.daemons.signals import until_stopped
-from hpcli.domain.check import CheckResult
 from hpcli.domain.settings import AgentNode, AgentSettings
 from hpcli.errors import NotFound
+from hpcli.health.check import Context, Scope, select
 from hpcli.health.kernel_log import load_table
-from hpcli.health.registry import CHECKS, Scope, run_checks
+from hpcli.health.registry import CHECKS
+from hpcli.health.run import CheckRound
 from hpcli.probe.job_processes import kill_job
 from hpcli.services.agent import AgentService
 from hpcli.services.watch import NodeWatch
@@ -47,15 +48,11 @@ def _assemble(settings: AgentSettings, nodes: Sequence[AgentNode], link: Control
     hosts = {node.name: app.host(node) for node in nodes}
     watches = {node.name: NodeWatch(hosts[node.name], CHECKS, node.checks, table, clock) for node in nodes}
     first = nodes[0]
-    machine_checks = [check for check in CHECKS if check.scope is Scope.MACHINE]
-
-    async def machine_results() -> Sequence[CheckResult]:
-        return await run_checks(machine_checks, hosts[first.name], first.checks)
-
+    machine_checks = select(CHECKS, first.checks, context=Context.CONTINUOUS, scope=Scope.MACHINE)
     return AgentService(
         watches=watches,
         verdicts={node.name: Path(node.verdict) for node in nodes},
-        machine_checks=machine_results,
+        machine_checks=CheckRound(hosts[first.name], machine_checks),
         kill=partial(kill_job, slurm_conf=settings.slurm_conf),
         link=link,
         clock=clock,

@@ -100,7 +100,7 @@ class Hub:
             self._audit(why)
         known = {node for node, served_by in self.connections.by_node.items() if served_by is channel}
         new = [report.node for report in believed if report.node not in known]
-        self.connections.by_node.update({node: channel for node in new})
+        self.connections.by_node.update(dict.fromkeys(new, channel))
         if new:
             await self._greet(channel, new)
         if believed:

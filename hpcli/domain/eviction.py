@@ -8,6 +8,9 @@ from hpcli.domain.ledger import Eviction, Milestone, Repair, Step
 from hpcli.domain.observation import Observation
 from hpcli.domain.policy import Policy
 
+RELEASE_INTERVAL = 1.0
+"""Seconds between two releases of one job, while Slurm has not acted on the first."""
+
 
 def clear_node(seen: Observation, policy: Policy, repair: Repair) -> tuple[Action, ...]:
     """The steps that take the jobs off an evicted node, each job at its own stage."""
@@ -34,7 +37,8 @@ def _next_for(seen: Observation, policy: Policy, repair: Repair, job: Job) -> Ac
 
 
 def _take_off(seen: Observation, repair: Repair, job: Job) -> Action | None:
-    if seen.evicted(job) and not _refused(repair):
+    earlier = seen.evicted(job)
+    if earlier and earlier.asked:
         return None
     step = Step.REQUEUE if job.requeue and not _refused(repair) else Step.CANCEL
     return OnJob(step, repair.id, repair.node, job, f"{repair.node}: {repair.message}")
@@ -51,14 +55,14 @@ def follow_jobs(seen: Observation) -> Iterator[Action]:
     for repair in seen.ledger.repairs:
         for eviction in repair.evictions:
             job = seen.jobs.get(eviction.job)
-            if job and not eviction.running_again and (action := _follow(repair, eviction, job)):
+            if job and not eviction.running_again and (action := _follow(seen, repair, eviction, job)):
                 yield action
 
 
-def _follow(repair: Repair, eviction: Eviction, job: Job) -> Action | None:
+def _follow(seen: Observation, repair: Repair, eviction: Eviction, job: Job) -> Action | None:
     if job.state == "RUNNING" and job.restarts > eviction.restarts:
         return Reach(repair.id, repair.node, Milestone.JOB_RUNNING, job.id)
     # Slurm makes a requeued job wait for its old credential to expire (cred_expire, 121 s by default).
-    if job.pending and job.reason == "BeginTime":
+    if job.pending and job.reason == "BeginTime" and seen.now - eviction.released_at >= RELEASE_INTERVAL:
         return OnJob(Step.RELEASE, repair.id, repair.node, job, "its node is drained, nothing to wait for")
     return None

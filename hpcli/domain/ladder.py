@@ -89,7 +89,10 @@ def _after_acceptance(seen: Observation, policy: Policy, repair: Repair, node: N
         return _escalate(seen, policy, repair, _last_boot(repair), f"acceptance failed: {verdict.message}")
     if seen.now - rung.at >= policy.acceptance_timeout:
         return _escalate(seen, policy, repair, _last_boot(repair), "acceptance timed out")
-    if not verdict or verdict.repair != repair.id or not _registered(node, repair):
+    if not verdict or verdict.repair != repair.id:
+        # A controller that died in the middle may not have asked for it.
+        return None if rung.done else _on_node(seen, repair, Step.ACCEPT, "asked again: it was interrupted")
+    if not _registered(node, repair):
         return None
     if Milestone.ACCEPTED not in repair.reached:
         return Reach(repair.id, repair.node, Milestone.ACCEPTED)
@@ -107,7 +110,7 @@ def _finish_return(seen: Observation, policy: Policy, repair: Repair, node: Node
         return _close(repair, Outcome.RETURNED, "back in service")
     if seen.now - rung.at >= policy.acceptance_timeout:
         return _close(repair, Outcome.PARKED, f"Slurm does not take it back: {'+'.join(sorted(node.states))}")
-    if (node.drain or node.down) and (rung.done or rung.failed):
+    if node.drain or node.down:
         return _on_node(seen, repair, Step.RETURN, "not in service yet")
     return None
 

@@ -81,12 +81,17 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Eviction:
-    """A job that a repair took off its nodes. `restarts` is the count before it."""
+    """A job that a repair takes off its nodes. `restarts` is the count before it.
+
+    `asked` says that Slurm took the request; without it, a crash may have come first.
+    """
 
     job: str
     restarts: int
     nodes: str
     at: float
+    asked: bool = False
+    released_at: float = 0.0
     killed: bool = False
     running_again: bool = False
 
@@ -216,13 +221,19 @@ def _intent(repair: Repair, at: float, body: Body) -> Repair:
     if step in (Step.REQUEUE, Step.CANCEL):
         eviction = Eviction(str(body["job"]), int(str(body["restarts"])), str(body["job_nodes"]), at)
         return replace(repair, evictions=(*repair.evictions, eviction))
+    if step == Step.RELEASE:
+        return _change_eviction(repair, body, lambda eviction: replace(eviction, released_at=at))
     if step == Step.KILL:
         return _change_eviction(repair, body, lambda eviction: replace(eviction, killed=True))
     return repair
 
 
 def _done(repair: Repair, _at: float, body: Body) -> Repair:
-    return _settle(repair, Step(str(body["step"])), done=True)
+    step = Step(str(body["step"]))
+    repair = _settle(repair, step, done=True)
+    if step in (Step.REQUEUE, Step.CANCEL):
+        return _change_eviction(repair, body, lambda eviction: replace(eviction, asked=True))
+    return repair
 
 
 def _failed(repair: Repair, _at: float, body: Body) -> Repair:

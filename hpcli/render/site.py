@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a daemon runs (`hostname`, as `hostname -s` says it) and where it is reached."""
+    """Where a daemon runs (`hostname`, as `hostname -s` says it) and where it is reached.
+
+    Daemons bind to what gethostname() resolves to (NoInAddrAny, NoCtldInAddrAny), so `address` must be
+    exactly that: 127.0.1.1 on a stock Debian, whatever /etc/hosts says elsewhere.
+    """
 
     hostname: str
     address: str
@@ -25,7 +29,7 @@ class NodeSite:
 
 @dataclass(frozen=True, slots=True)
 class AccountingSite:
-    """Where slurmdbd is reached and keeps its files; `database` is the name of its MariaDB schema."""
+    """slurmdbd's port and files; its address is the controller's. `database` names its MariaDB schema."""
 
     port: int
     user: str
@@ -39,7 +43,7 @@ class SlurmSite:
     """Everything that slurm.conf needs beyond the spec.
 
     `version` is (year, month) of the Slurm in use. `user` runs slurmctld and slurmd. In `spool`,
-    `slurmd_log` and `slurmd_pid`, `%n` stands for the node's name. An empty `prolog` means none.
+    `slurmd_log` and `slurmd_pid`, `%n` stands for the node's name. An empty `prolog` or `task_prolog` means none.
     """
 
     version: tuple[int, int]
@@ -54,4 +58,5 @@ class SlurmSite:
     slurmd_log: str
     slurmd_pid: str
     prolog: str = ""
+    task_prolog: str = ""
     accounting: AccountingSite | None = None

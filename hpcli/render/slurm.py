@@ -52,7 +52,7 @@ def _slurm_values(spec: Spec, site: SlurmSite) -> dict[str, object]:
         "slurmd_pid": safe.path_per_node("slurmd pid file", site.slurmd_pid),
         "version_lines": _version_lines(site.version),
         "gres_lines": ("GresTypes=gpu",) if any(node.gpu_count for node in spec.nodes) else (),
-        "prolog_lines": _prolog_lines(site.prolog),
+        "prolog_lines": _prolog_lines(site),
         "accounting_lines": _accounting_lines(spec, site),
         "node_lines": tuple(_node_line(node, site) for node in spec.nodes),
         "partition_lines": tuple(_partition_line(partition) for partition in spec.partition_specs),
@@ -63,8 +63,10 @@ def _version_lines(version: tuple[int, int]) -> tuple[str, ...]:
     return ("SwitchType=switch/none",) if version <= SWITCH_NONE_UNTIL else ()
 
 
-def _prolog_lines(prolog: str) -> tuple[str, ...]:
-    return (f"Prolog={safe.path('prolog', prolog)}", "PrologFlags=Alloc") if prolog else ()
+def _prolog_lines(site: SlurmSite) -> tuple[str, ...]:
+    gate = (f"Prolog={safe.path('prolog', site.prolog)}", "PrologFlags=Alloc") if site.prolog else ()
+    task = (f"TaskProlog={safe.path('task prolog', site.task_prolog)}",) if site.task_prolog else ()
+    return (*gate, *task)
 
 
 def _accounting_lines(spec: Spec, site: SlurmSite) -> tuple[str, ...]:
@@ -72,7 +74,7 @@ def _accounting_lines(spec: Spec, site: SlurmSite) -> tuple[str, ...]:
         return ()
     return (
         "AccountingStorageType=accounting_storage/slurmdbd",
-        "AccountingStorageHost=127.0.0.1",
+        f"AccountingStorageHost={safe.address('controller address', site.controller.address)}",
         f"AccountingStoragePort={safe.port('slurmdbd port', _accounting(site).port)}",
         f"AccountingStoragePass={safe.path('munge socket', site.munge_socket)}",
     )
@@ -124,6 +126,7 @@ def _slurmdbd_values(spec: Spec, site: SlurmSite) -> dict[str, object]:
     return {
         "cluster": spec.name,
         "munge_socket": safe.path("munge socket", site.munge_socket),
+        "address": safe.address("controller address", site.controller.address),
         "port": safe.port("slurmdbd port", accounting.port),
         "user": safe.word("user", site.user),
         "storage_user": safe.word("database user", accounting.user),

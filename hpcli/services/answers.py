@@ -67,6 +67,7 @@ class Answers:
         return {
             "nodes": {node: asdict(report) for node, report in self.desk.latest.items()},
             "received_at": dict(self.desk.received_at),
+            "last_entry": self.journal.last_entry,
             "breaker_open": ledger.breaker_open,
             "paused": ledger.paused,
             "repairs": [_row(repair) for repair in ledger.repairs],

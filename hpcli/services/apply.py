@@ -101,9 +101,9 @@ class Executor:
     async def _act_on_job(self, action: OnJob) -> None:
         job = action.job
         if action.step == Step.REQUEUE:
-            await self.gateway.requeue([job.id])
+            await self.gateway.requeue([job.label])
         elif action.step == Step.RELEASE:
-            await self.gateway.release([job.id])
+            await self.gateway.release([job.label])
         elif action.step == Step.KILL:
             await self.agents.kill_job(job.id, tuple(NodeSet(job.nodes)))
         else:
@@ -112,10 +112,10 @@ class Executor:
     async def _end(self, action: OnJob) -> None:
         """A job that cannot be requeued: tell its owner first, then end it."""
         try:
-            await self.gateway.notify(action.job.id, f"hpcli ends this job: {action.reason}")
+            await self.gateway.notify(action.job.label, f"hpcli ends this job: {action.reason}")
         except HpcliError:
             pass
-        await self.gateway.cancel([action.job.id])
+        await self.gateway.cancel([action.job.label])
 
     async def _close(self, action: Close) -> None:
         repair = self.journal.ledger.open.get(action.node)

@@ -51,12 +51,17 @@ async def look(gateway: SlurmGateway, controller: Controller) -> Health:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Waits for a cluster to become whole. `last_words` says why a daemon of a node ended."""
+    """Waits for a cluster to become whole.
+
+    `casualty` names a daemon that died and its last words, "" while all live; `last_words` are those
+    of a node's slurmd.
+    """
 
     gateway: SlurmGateway
     controller: Controller
     clock: Clock
     progress: Progress
+    casualty: Callable[[], str]
     last_words: Callable[[str], str]
 
     async def wait(self, nodes: Sequence[str]) -> Health:
@@ -68,6 +73,8 @@ class Readiness:
             self.progress.step(f"{ready} of {len(nodes)} nodes idle, {len(health.reporting)} agents reporting")
             if ready == len(nodes) == len(health.reporting):
                 return health
+            if died := self.casualty():
+                raise HpcliError("cluster", died, "mend that, then bring the cluster up again")
             if self.clock.now() > deadline:
                 raise TimedOut("cluster", self._missing(health), "its logs: hpcli cluster status")
             await self.clock.sleep(POLL)

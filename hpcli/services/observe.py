@@ -21,7 +21,7 @@ class Journal:
     store: Store
     clock: Clock
     ledger: Ledger = field(default_factory=Ledger)
-    _last: int = 0
+    last_entry: int = 0
 
     def __post_init__(self) -> None:
         self._catch_up()
@@ -32,10 +32,10 @@ class Journal:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        entries = self.store.since(self._last)
+        entries = self.store.since(self.last_entry)
         if entries:
             self.ledger = fold(self.ledger, entries)
-            self._last = entries[-1][0]
+            self.last_entry = entries[-1][0]
 
 
 @dataclass(slots=True)

@@ -87,16 +87,12 @@ class SimJob:
     restarts: int = 0
 
     @property
-    def on_nodes(self) -> bool:
-        return bool(self.ranks)
-
-    @property
     def ends_at(self) -> float:
         """When its own work is done, if nothing comes between."""
         return self.start_time + self.work if self.state == "RUNNING" else FOREVER
 
     def answers_to(self, job_id: str) -> bool:
-        return job_id in (self.id, self.label, self.label.partition("_")[0])
+        return job_id in (self.label, self.label.partition("_")[0])
 
 
 def seen_job(job: SimJob, now: float) -> Job:

@@ -5,23 +5,15 @@ recorded behaviour of Slurm 22.05 to 26.05.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from math import floor
 
 from hpcli.errors import NotFound, SlurmRefused
 from hpcli.ports import Clock, Machine
+from hpcli.sim.life import JobLife, Timing
 from hpcli.sim.model import FOREVER, SimJob, SimNode
 
 HELD_BY_SLURM = frozenset({"launch_failed_requeued_held", "JobHoldMaxRequeue"})
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds that things take. A requeued job waits `cred_expire` + 1 (slurm.conf(5), AuthInfo)."""
-
-    complete: float = 0.5
-    kill_wait: float = 30.0
-    cred_expire: float = 120.0
-    slurmd_timeout: float = 300.0
 
 
 class World:
@@ -40,10 +32,14 @@ class World:
     # Jobs
 
     def submit(self, job: SimJob, tasks: Sequence[int] = ()) -> str:
-        """Queue a job, or one job per array task; its id, label and times are set here. Returns the id."""
+        """Queue a job, or one per array task; ids, labels and times are set here. Returns the id.
+
+        The last task of an array carries the array's own number, as in Slurm.
+        """
         self.settle()
         number = self._new_id()
-        labels = [(self._new_id(), f"{number}_{task}") for task in tasks] or [(number, number)]
+        ids = [*(self._new_id() for _ in tasks[1:]), number]
+        labels = zip(ids, [f"{number}_{task}" for task in tasks] or [number], strict=True)
         for job_id, label in labels:
             self.jobs[job_id] = replace(
                 job, id=job_id, label=label, ranks={}, submit_time=self._now, eligible_time=self._now
@@ -58,28 +54,25 @@ class World:
                 continue
             if not job.requeue:
                 raise SlurmRefused(f"job {job_id}", "Requested operation is presently disabled")
-            self._requeue(job)
+            self._life.requeue(job)
         self.settle()
 
     def cancel(self, job_id: str) -> None:
         """End a job; one that has ended stays as it is."""
         for job in self.find(job_id):
-            if job.on_nodes:
-                self._vacate(job, "CANCELLED")
-            elif job.state == "PENDING":
-                job.state = "CANCELLED"
+            self._life.cancel(job)
         self.settle()
 
     def release(self, job_id: str) -> None:
-        """Make a pending job eligible now and lift Slurm's own hold. While it is COMPLETING this has no effect."""
+        """Make a pending job eligible in the next second and lift Slurm's own hold; no effect on a COMPLETING one."""
         for job in self.find(job_id):
             if job.state == "PENDING":
-                job.eligible_time = self._now
+                job.eligible_time = floor(self._now) + 1
                 job.held = "" if job.held in HELD_BY_SLURM else job.held
         self.settle()
 
     def find(self, job_id: str) -> list[SimJob]:
-        """Jobs by id, label or array id. Raises `NotFound`."""
+        """Jobs by label, or by an array's id. Raises `NotFound`, also for a task's own number, as Slurm does."""
         self.settle()
         found = [job for job in self.jobs.values() if job.answers_to(job_id)]
         if not found:
@@ -149,12 +142,14 @@ class World:
         return Machine(name, node.boot_id, node.instance_id)
 
     def kill_job_processes(self, job_id: str, name: str) -> None:
-        """SIGKILL a job's ranks on one node. While slurmd there is frozen, Slurm does not learn of it."""
+        """SIGKILL the ranks of the job with Slurm's number `job_id` on one node.
+
+        While slurmd there is frozen, Slurm does not learn of it.
+        """
         (node,) = self._named([name])
-        for job in self.find(job_id):
-            if name in job.ranks and node.answers:
-                job.ranks[name] = self._now
-                self._end_without_rank(job)
+        job = self.jobs.get(job_id)
+        if job and name in job.ranks and node.answers:
+            self._life.kill_ranks(job, name)
         self.settle()
 
     # Time
@@ -169,6 +164,10 @@ class World:
                 break
             self._now = due
         self._now = max(self._now, target)
+
+    @property
+    def _life(self) -> JobLife:
+        return JobLife(self._now, self.timing, lambda name: self.nodes[name].answers)
 
     def _moments(self) -> Iterable[float]:
         for node in self.nodes.values():
@@ -188,9 +187,8 @@ class World:
             if node.silent_since + self.timing.slurmd_timeout <= self._now:
                 self._lose(node)
         for job in self.jobs.values():
-            if job.ends_at <= self._now and all(self.nodes[name].answers for name in job.ranks):
-                self._finish(job)
-            self._clean_up(job)
+            self._life.finish(job)
+            self._life.clean_up(job)
         self._schedule()
 
     def _boot(self, node: SimNode) -> None:
@@ -211,53 +209,7 @@ class World:
     def _set_down(self, node: SimNode) -> None:
         node.down = True
         for job in self.jobs_on(node.name):
-            if job.state == "COMPLETING":
-                del job.ranks[node.name]
-            elif job.no_kill and job.batch_host != node.name:
-                del job.ranks[node.name]
-                job.nodes = tuple(name for name in job.nodes if name != node.name)
-            else:
-                self._abandon(job, node.name)
-
-    def _abandon(self, job: SimJob, name: str) -> None:
-        del job.ranks[name]
-        if job.requeue:
-            self._requeue(job)
-        else:
-            self._vacate(job, "NODE_FAIL")
-
-    def _requeue(self, job: SimJob) -> None:
-        job.restarts += 1
-        self._vacate(job, "PENDING")
-
-    def _vacate(self, job: SimJob, after: str) -> None:
-        """Signal the ranks and wait for their end; then the job is in state `after`."""
-        patience = self.timing.kill_wait if job.ignores_term else self.timing.complete
-        if job.state != "COMPLETING":
-            job.ranks = dict.fromkeys(job.ranks, self._now + patience)
-        job.state, job.after = "COMPLETING", after
-        job.eligible_time = self._now + self.timing.cred_expire + 1
-        self._clean_up(job)
-
-    def _clean_up(self, job: SimJob) -> None:
-        if job.state != "COMPLETING":
-            return
-        over = [name for name, at in job.ranks.items() if at <= self._now and self.nodes[name].answers]
-        for name in over:
-            del job.ranks[name]
-        if job.ranks:
-            return
-        job.state, job.after = job.after, ""
-        if job.state == "PENDING":
-            job.nodes, job.batch_host = (), ""
-
-    def _end_without_rank(self, job: SimJob) -> None:
-        if job.state == "RUNNING":
-            self._vacate(job, "FAILED")
-
-    def _finish(self, job: SimJob) -> None:
-        job.ranks = {}
-        job.state = "FAILED" if job.exit_code else "COMPLETED"
+            self._life.lose_node(job, node.name)
 
     def _schedule(self) -> None:
         for job in self.jobs.values():

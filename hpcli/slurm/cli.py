@@ -4,7 +4,8 @@ import asyncio
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from hpcli.domain.job import Job, JobFiles
 from hpcli.domain.node import Node
@@ -20,9 +21,12 @@ HELD_BY_SLURM = frozenset({"launch_failed_requeued_held", "JobHoldMaxRequeue"})
 """Holds that Slurm puts by itself. JobHeldAdmin and JobHeldUser are people's, and theirs to lift."""
 
 _JOB_ID = re.compile(r"\d+(?:_(?:\d+|\[[\d,%:-]+\]))?(?:\+\d+)?")
-_REQUEUED = ("Job is pending execution",)
-_BEGUN = ("no longer pending execution",)
+_REQUEUED = ("Job is pending execution", "No error")
+_BEGUN = ("no longer pending execution", "No error")
 _OVER = ("already completing or completed",)
+_TICK = 0.02
+"""Seconds by which slurmctld's own clock reading may lag."""
+_FOREVER = float("inf")
 _ALREADY_SO = "Invalid node state"
 
 
@@ -44,12 +48,16 @@ class CliGateway:
         ambient: Iterable[str] | None = None,
         nonce: Callable[[], str] = _nonce,
         timeout: float = 60.0,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._transport = transport
         self._env = dict(env)
         self._scrub = scrub_argv(os.environ if ambient is None else ambient)
         self._nonce = nonce
         self._timeout = timeout
+        self._now = now
+        self._sleep = sleep
 
     async def nodes(self, hostlist: str = "") -> tuple[Node, ...]:
         """Raises `NotFound` when one of the nodes does not exist."""
@@ -93,16 +101,20 @@ class CliGateway:
         return "" if completed.code else completed.out.strip()
 
     async def submit(self, args: Sequence[str], *, script: str = "", cwd: str | None = None) -> str:
-        """Pass `args` to sbatch and return the job id; `script` text goes in on standard input."""
+        """Pass `args` to sbatch and return the job id; `script` text goes in on standard input.
+
+        With --wait it returns when the job has ended, however it ended.
+        """
+        waits = not {"-W", "--wait"}.isdisjoint(args)
         argv = (*self._scrub, "sbatch", "--parsable", *args)
-        completed = await self._transport.run(argv, stdin=script, env=self._env, cwd=cwd, timeout=self._timeout)
+        timeout = _FOREVER if waits else self._timeout
+        completed = await self._transport.run(argv, stdin=script, env=self._env, cwd=cwd, timeout=timeout)
+        job_id = _submitted(completed.out)
+        if job_id and (waits or not completed.code):
+            return job_id
         if completed.code:
             raise refusal("sbatch", completed)
-        lines = completed.out.split("\n")
-        answer = next((line for line in reversed(lines) if line.strip()), "").split(";")[0].strip()
-        if not _JOB_ID.fullmatch(answer):
-            raise SlurmRefused("sbatch", f"found {answer!r} on its last line, expected a job id")
-        return answer
+        raise SlurmRefused("sbatch", f"found {completed.out.strip()!r}, expected a job id on its last line")
 
     async def cancel(self, job_ids: Sequence[str]) -> None:
         """End jobs; one that is over already counts as ended. Raises `NotFound`, the others being cancelled."""
@@ -113,10 +125,18 @@ class CliGateway:
         await self._on_jobs(job_ids, ["scontrol", "requeue", ",".join(job_ids)], _REQUEUED)
 
     async def release(self, job_ids: Sequence[str]) -> None:
-        """Make pending jobs eligible now (StartTime=now) and lift a hold that Slurm itself put."""
+        """Make pending jobs eligible now (StartTime=now) and lift a hold that Slurm itself put. Takes up to a second.
+
+        A requeue revokes the job's credential to the second: started again within that second, a node refuses the
+        job and Slurm ends it FAILED ("Job credential revoked", slurmctld 22.05). So the next second must come first.
+        """
+        if not job_ids:
+            return
         wanted = ",".join(job_ids)
+        _check_ids(job_ids)
+        await self._sleep(1.0 + _TICK - self._now() % 1.0)
         await self._on_jobs(job_ids, ["scontrol", "update", f"jobid={wanted}", "StartTime=now"], _BEGUN)
-        jobs = await self._jobs(("-j", wanted), f"job {wanted}") if job_ids else ()
+        jobs = await self._jobs(("-j", wanted), f"job {wanted}")
         held = [job.label for job in jobs if job.reason in HELD_BY_SLURM]
         await self._on_jobs(held, ["scontrol", "release", ",".join(held)], _BEGUN)
 
@@ -162,6 +182,12 @@ class CliGateway:
     async def _query(self, argv: Sequence[str]) -> Completed:
         env = query_environment(self._env)
         return await self._transport.run((*self._scrub, *argv), env=env, timeout=self._timeout)
+
+
+def _submitted(out: str) -> str:
+    """Take the id off sbatch's last line: a site's wrapper may say more above, a federation adds `;cluster`."""
+    last = next((line for line in reversed(out.split("\n")) if line.strip()), "").split(";")[0].strip()
+    return last if _JOB_ID.fullmatch(last) else ""
 
 
 def _check_ids(job_ids: Iterable[str]) -> None:

@@ -23,10 +23,11 @@ _DEAF = (
 _UNKNOWN = ("Invalid job id", "Invalid node name", "Invalid Job Id", "Job/step not found")
 _NODE_UNKNOWN = re.compile(r"^Node \S+ not found", re.MULTILINE)
 _SPEAKER = re.compile(r"^(?:(?:[\w-]+: )?(?:error|fatal): |(?:slurm|scontrol)_\w+ error: |job notify failure: )")
-_NOISE = re.compile(r"^(?:scancel: (?:Terminating|Signal \d+ to) job|Try \"|Request aborted)")
+_NOISE = re.compile(r"^(?:scancel: (?:Terminating|Signal \d+ to) job|Try \"|Request aborted|NodeName=)")
 _NO_SUCH_PROGRAM = 127
 _OF_JOB = (
     re.compile(r"^(?P<what>.*) for job (?P<job>\d\S*)$"),
+    re.compile(r"^(?P<job>\d+_\S+): (?P<what>.*)$"),
     re.compile(r"^(?:scancel: error: )?Kill job error on job id (?P<job>\d\S*): (?P<what>.*)$"),
 )
 
@@ -48,7 +49,7 @@ def error_of(subject: str, words: str) -> HpcliError:
 
 def spoken(completed: Completed) -> str:
     """Give what the program said, without its name and without chatter."""
-    lines = (completed.err or completed.out).splitlines()
+    lines = (completed.err.strip() or completed.out).splitlines()
     words = "; ".join(_SPEAKER.sub("", line.strip()) for line in lines if line.strip() and not _NOISE.match(line))
     return words or f"{completed.argv[0]} ended with {completed.code} and said nothing"
 

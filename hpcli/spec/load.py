@@ -66,9 +66,7 @@ def _validate(data: dict[str, Value], limits: Limits) -> tuple[Spec | None, list
         spec = _build(mend(data, errors))[0]
     if spec is None:
         return None, findings
-    broken = {finding.loc for finding in findings}
-    judged = judge(spec, limits, {_dotted(loc) for loc in broken})
-    return spec, findings + [one for one in judged if not _hidden(one.loc, broken)]
+    return spec, [*findings, *judge(spec, limits, {_dotted(finding.loc) for finding in findings})]
 
 
 def _build(data: object) -> tuple[Spec | None, list[ErrorDetails]]:
@@ -80,11 +78,6 @@ def _build(data: object) -> tuple[Spec | None, list[ErrorDetails]]:
 
 def _dotted(loc: Loc) -> str:
     return ".".join(part for part in loc if isinstance(part, str))
-
-
-def _hidden(loc: Loc, broken: set[Loc]) -> bool:
-    """The rule judged a value that the mending put there."""
-    return any(loc[:length] in broken for length in range(1, len(loc) + 1))
 
 
 def _located(finding: Finding, document: Document, source: str) -> Problem:

@@ -1,12 +1,15 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from hpcli.domain.policy import Breaker, Budget, Policy
 from hpcli.spec.load import parse_spec
 from hpcli.spec.model import BreakerSection, BudgetSection, Recovery
+from hpcli.spec.problems import SpecInvalid
 from hpcli.spec.schema import EXAMPLE, json_schema
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster-yaml.md"
@@ -54,3 +57,44 @@ def test_the_page_describes_every_key():
     schema = json_schema()
     page = PAGE.read_text()
     assert [path for path, _ in described_keys(schema, schema) if f"`{path}`" not in page] == []
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_examples_of_the_page_are_valid():
+    *examples, _ = blocks("yaml")
+    assert [parse_spec(example, "cluster.yaml").name for example in examples] == ["demo", "demo"]
+
+
+def test_the_page_shows_the_real_problems():
+    with pytest.raises(SpecInvalid) as invalid:
+        parse_spec(blocks("yaml")[-1], "cluster.yaml")
+    assert blocks("text") == ["".join(f"{problem}\n" for problem in invalid.value.problems)]
+
+
+def written(default: object) -> tuple[str, ...]:
+    if default is None:
+        return ("", "none", "`null`", "all", "`c`")
+    if isinstance(default, float) and default < 1:
+        return (f"`{default:.0%}`",)
+    if isinstance(default, float):
+        return (f"`{default:.0f}s`", f"`{default / 60:.0f}m`")
+    return (f"`{json.dumps(default)}`", f"`{default}`")
+
+
+def test_the_page_shows_the_real_defaults():
+    schema = json_schema()
+    page = dict(re.findall(r"^\| `([^`]+)` \| *([^|]*?) *\|", PAGE.read_text(), re.MULTILINE))
+    plain = {
+        path: inner for path, inner in described_keys(schema, schema) if not isinstance(inner.get("default"), dict)
+    }
+    special = {"compute[].memory": "`1G`", "partitions": "one, `main`"}
+    wrong = {
+        path: page[path]
+        for path, inner in plain.items()
+        if page[path] != special.get(path)
+        and page[path] not in (written(inner["default"]) if "default" in inner else ("required",))
+    }
+    assert wrong == {}

@@ -17,6 +17,7 @@ from hpcli.providers.local.daemons import Daemons
 from hpcli.providers.local.folders import make_folders
 from hpcli.providers.local.free_ports import exclusive, find_free, is_listening
 from hpcli.providers.local.layout import Layout, clusters_home
+from hpcli.providers.local.loopback import find_loopback
 from hpcli.providers.local.nodes import LocalNodes
 from hpcli.providers.local.programs import find_programs, slurm_version
 from hpcli.providers.local.record import Ports, Record, read_record, write_record
@@ -75,7 +76,7 @@ class LocalBuild:
     async def _start(self, programs: Mapping[str, str], version: str) -> Record:
         make_folders(self.layout, len(self.spec.nodes), self.spec.accounting.enabled)
         record = self._configure(version)
-        daemons = Daemons(self.layout)
+        daemons = Daemons.of(self.layout, record)
         nodes = LocalNodes(self.layout, record, programs["slurmd"], daemons)
         self._assemble(nodes, record)
         self.progress.step("starting munged")
@@ -95,7 +96,7 @@ class LocalBuild:
     def _configure(self, version: str) -> Record:
         with exclusive(clusters_home()):
             ports = _choose_ports(self.spec, _taken_ports(self.layout))
-            record = make_record(self.spec, ports, version)
+            record = make_record(self.spec, ports, version, find_loopback())
             write_record(self.layout.record, record)
         (self.layout.home / "cluster.yaml").write_text(self.spec_text)
         with _disk_errors(self.layout.home):

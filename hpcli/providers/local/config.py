@@ -4,23 +4,22 @@ import getpass
 import os
 import secrets
 import shutil
-import socket
 import time
 from pathlib import Path
 
 from hpcli.domain.settings import Address, AgentNode, AgentSettings, ControllerSettings, write_settings
 from hpcli.providers.local.layout import Layout
+from hpcli.providers.local.loopback import LOOPBACK, Loopback, hosts_file, short_host_name
 from hpcli.providers.local.record import Ports, Record
 from hpcli.render.site import AccountingSite, Endpoint, NodeSite, SlurmSite
 from hpcli.render.slurm import render_slurm
 from hpcli.spec.model import Spec
 from hpcli.spec.nodes import NodeSpec
 
-LOOPBACK = "127.0.0.1"
 PROLOG = Path(__file__).resolve().parents[2] / "lifecycle-scripts" / "slurm" / "prolog"
 
 
-def make_record(spec: Spec, ports: Ports, version: str) -> Record:
+def make_record(spec: Spec, ports: Ports, version: str, loopback: Loopback) -> Record:
     return Record(
         name=spec.name,
         nodes=spec.node_names,
@@ -29,6 +28,8 @@ def make_record(spec: Spec, ports: Ports, version: str) -> Record:
         slurm_version=version,
         accounting=spec.accounting.enabled,
         agent_per_node=spec.local.agents == "per-node",
+        address=loopback.address,
+        wrapper=loopback.wrapper,
         created=time.time(),
     )
 
@@ -42,13 +43,15 @@ def write_config(layout: Layout, spec: Spec, record: Record) -> None:
         path = layout.etc / name
         path.touch(mode=0o600)
         path.write_text(text)
+    layout.hosts.write_text(hosts_file())
     _install_gate(layout)
+    _install_task_prolog(layout, record)
     write_settings(layout.etc / "controller.json", _controller(layout, spec, record))
     write_settings(layout.etc / "agent.json", _agent(layout, spec, record))
 
 
 def _site(layout: Layout, record: Record) -> SlurmSite:
-    host = socket.gethostname().split(".")[0]
+    host = short_host_name()
     user = getpass.getuser()
     year, month, *_ = record.slurm_version.split(".")
     places = {
@@ -58,7 +61,7 @@ def _site(layout: Layout, record: Record) -> SlurmSite:
     return SlurmSite(
         version=(int(year), int(month)),
         user=user,
-        controller=Endpoint(host, LOOPBACK, record.ports.slurmctld),
+        controller=Endpoint(host, record.address, record.ports.slurmctld),
         nodes=places,
         munge_socket=str(layout.munge_socket),
         state=str(layout.state),
@@ -68,6 +71,7 @@ def _site(layout: Layout, record: Record) -> SlurmSite:
         slurmd_log=str(layout.log / "slurmd-%n.log"),
         slurmd_pid=str(layout.runtime / "slurmd-%n.pid"),
         prolog=str(layout.etc / "prolog"),
+        task_prolog=str(layout.etc / "task-prolog") if record.wrapper else "",
         accounting=AccountingSite(
             port=record.ports.slurmdbd,
             user=user,
@@ -82,6 +86,15 @@ def _install_gate(layout: Layout) -> None:
     shutil.copyfile(PROLOG, layout.etc / "prolog")
     (layout.etc / "prolog").chmod(0o700)
     (layout.etc / "prolog.conf").write_text(f"verdict_dir={layout.home / 'nodes'}\n")
+
+
+def _install_task_prolog(layout: Layout, record: Record) -> None:
+    """A job's own srun listens by the machine's name too, so it must believe the same hosts file."""
+    variables = Loopback(record.address, record.wrapper).environment(layout.hosts)
+    lines = "".join(f"echo 'export {name}={value}'\n" for name, value in variables.items())
+    script = layout.etc / "task-prolog"
+    script.write_text(f"#!/bin/sh\n{lines}")
+    script.chmod(0o700)
 
 
 def _controller(layout: Layout, spec: Spec, record: Record) -> ControllerSettings:

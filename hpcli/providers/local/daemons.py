@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcli.providers.local.layout import Layout
+from hpcli.providers.local.loopback import Loopback
+from hpcli.providers.local.record import Record
 from hpcli.transport import proc
 from hpcli.transport.process import spawn_detached
 
@@ -19,6 +21,11 @@ class Daemons:
     """The daemons of one cluster, by name: `munged`, `slurmctld`, `slurmd-c1`, `agent`, ..."""
 
     layout: Layout
+    loopback: Loopback
+
+    @classmethod
+    def of(cls, layout: Layout, record: Record) -> "Daemons":
+        return cls(layout, Loopback(record.address, record.wrapper))
 
     def start(self, name: str, argv: Sequence[str]) -> None:
         """Start it unless it runs already."""
@@ -56,7 +63,8 @@ class Daemons:
     def environment(self) -> dict[str, str]:
         """A clean environment: an outer job's SLURM_* would leak into every step."""
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        return {**kept, "SLURM_CONF": str(self.layout.slurm_conf), HOME_MARK: str(self.layout.home)}
+        ours = {"SLURM_CONF": str(self.layout.slurm_conf), HOME_MARK: str(self.layout.home)}
+        return {**kept, **ours, **self.loopback.environment(self.layout.hosts)}
 
     def _pid_file(self, name: str) -> Path:
         return self.layout.pids / f"{name}.json"

@@ -68,10 +68,9 @@ def _is_free(port: int) -> bool:
 
 
 def is_listening(port: int) -> bool:
-    """Somebody listens on 127.0.0.1; asked of the kernel, so that the listener is not troubled."""
-    wanted = f"0100007F:{port:04X}"
+    """Somebody listens on that port; asked of the kernel, so that the listener is not troubled."""
     rows = (line.split() for line in TCP.read_text().splitlines()[1:])
-    return any(row[1] == wanted and row[3] == LISTEN for row in rows)
+    return any(row[1].endswith(f":{port:04X}") and row[3] == LISTEN for row in rows)
 
 
 @contextmanager

@@ -60,6 +60,11 @@ class Layout:
         return self.etc / "slurm.conf"
 
     @property
+    def hosts(self) -> Path:
+        """What nss_wrapper tells the daemons where the machine's own name is no loopback one."""
+        return self.etc / "hosts"
+
+    @property
     def log(self) -> Path:
         return self.home / "log"
 

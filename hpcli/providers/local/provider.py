@@ -30,7 +30,7 @@ class LocalProvider:
         layout = Layout.existing(name)
         record = read_record(layout.record)
         slurmd = find_programs(record.accounting)["slurmd"]
-        return cls(layout, record, LocalNodes(layout, record, slurmd, Daemons(layout)), agent_argv)
+        return cls(layout, record, LocalNodes(layout, record, slurmd, Daemons.of(layout, record)), agent_argv)
 
     def capabilities(self) -> Capabilities:
         return Capabilities(reboot=True, replace=True, accounting=True, max_nodes=MAX_NODES)

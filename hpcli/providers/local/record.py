@@ -32,6 +32,8 @@ class Record:
     slurm_version: str
     accounting: bool
     agent_per_node: bool
+    address: str
+    wrapper: str
     created: float
     complete: bool = False
 

@@ -24,7 +24,7 @@ class StockSlurm:
     @asynccontextmanager
     async def in_force(self) -> AsyncIterator[None]:
         """Controller and agents stopped, Slurm's own defaults in place of our settings; then as before."""
-        daemons = Daemons(self.layout)
+        daemons = Daemons.of(self.layout, self.record)
         ours = self.layout.slurm_conf.read_text()
         stock = "".join(line for line in ours.splitlines(keepends=True) if not line.startswith(OURS))
         daemons.stop(name for name in daemons.known() if name.startswith(("agent", "controller")))

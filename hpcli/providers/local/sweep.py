@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 
-from hpcli.providers.local.daemons import HOME_MARK, Daemons
+from hpcli.providers.local.daemons import HOME_MARK
 from hpcli.providers.local.layout import Layout
 from hpcli.transport import proc
 
@@ -21,8 +21,8 @@ def sweep(layout: Layout, grace: float = 2.0) -> int:
     # A step that was just starting may have slipped through the first look.
     late = set(_members(layout))
     proc.end(late, 0.0)
-    for name in Daemons(layout).known():
-        (layout.pids / f"{name}.json").unlink(missing_ok=True)
+    for file in layout.pids.glob("*.json"):
+        file.unlink(missing_ok=True)
     return len(found | late)
 
 

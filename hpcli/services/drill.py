@@ -1,4 +1,4 @@
-"""One fault in the middle of a training run, told as it happens and measured."""
+"""Fault drills: a fault in the middle of a training run, told as it happens and measured."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from ClusterShell.NodeSet import NodeSet
 
 from hpcli.domain.job import Job
 from hpcli.domain.ledger import Entry
-from hpcli.domain.timeline import Progress, Timeline, steps_repeated, timeline
+from hpcli.domain.timeline import Progress, Timeline, timeline
 from hpcli.errors import HpcliError, TimedOut
 from hpcli.ports import Clock, Controller, SlurmGateway
 
@@ -94,7 +94,7 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Everything that the demo measured."""
+    """Everything that one drill measured."""
 
     node: str
     fault_at: float
@@ -109,7 +109,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Demo:
+class Drill:
     """Runs on a cluster that is up. `told` hears of each moment of the timeline as it comes to pass."""
 
     gateway: SlurmGateway
@@ -139,11 +139,9 @@ class Demo:
             raise HpcliError(f"job {run.job}", "Slurm knows it no more", f"see {run.folder}/train.out")
         return found[0]
 
-    async def heal(self, run: Run, *, broken: bool) -> tuple[str, float, Timeline]:
-        """Break a node of the job and follow the repair until the node serves again."""
-        job = await self.until_training(run)
-        node = victim(job)
-        last = await self._last_entry()
+    async def heal(self, run: Run, node: str, *, broken: bool) -> tuple[float, Timeline]:
+        """Break a node of the job, follow the repair until the node serves again, and say when and how it went."""
+        last = (await self.controller.ask("status"))["last_entry"]
         fault_at = self.faults.lose_gpu(node, broken=broken)
         seen: dict[str, float | None] = {}
         limit = fault_at + TRAINING_LIMIT
@@ -151,9 +149,10 @@ class Demo:
             moments = timeline(await self._entries(last), run.progress(), node, fault_at)
             self._tell_new(moments, seen)
             if moments.in_service_s is not None and moments.first_new_step_s is not None:
-                return node, fault_at, moments
+                return fault_at, moments
             if self.clock.now() > limit:
-                raise TimedOut(f"node {node}", f"not back in service after {TRAINING_LIMIT:g} s", "hpcli recovery history")
+                missing = f"not back in service after {TRAINING_LIMIT:g} s"
+                raise TimedOut(f"node {node}", missing, "see: hpcli recovery status")
             await self.clock.sleep(POLL)
 
     async def finish(self, run: Run) -> str:
@@ -194,11 +193,8 @@ class Demo:
         seen.update(fresh)
 
     async def _entries(self, since: int) -> Sequence[Entry]:
-        return [(number, at, kind, body) for number, at, kind, body in await self.controller.ask("journal", since=since)]
-
-    async def _last_entry(self) -> int:
-        entries = await self._entries(0)
-        return entries[-1][0] if entries else 0
+        rows = await self.controller.ask("journal", since=since)
+        return [(number, at, kind, body) for number, at, kind, body in rows]
 
     async def _until(self, done: Callable[[], bool], what: str, limit: float) -> None:
         deadline = self.clock.now() + limit
