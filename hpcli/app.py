@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcli.domain.settings import Address, AgentNode, ControllerSettings
-from hpcli.errors import HpcliError, NotFound
+from hpcli.errors import HpcliError, UsageFault
 from hpcli.ports import Clock, Controller, Credentials, Host, Progress, Provider, SlurmGateway, Store
 from hpcli.transport.process import LocalTransport
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hpcli.providers.local.record import Record
     from hpcli.providers.local.stock import StockSlurm
     from hpcli.services.cluster import Readiness
+    from hpcli.services.clusters import Status
+    from hpcli.spec.model import Spec
 
 CLUSTER_VARIABLE = "HPCLI_CLUSTER"
 
@@ -127,27 +129,84 @@ def provider(settings: ControllerSettings) -> Provider:
     return LocalProvider.open(settings.cluster, agent_argv(layout_of(settings.cluster)))
 
 
-def build(spec_path: Path, progress: Progress) -> "LocalBuild":
-    """The build of a spec's cluster. Raises `SpecInvalid` with every problem of the file."""
+def cluster_name(name: str | None) -> str:
+    """The cluster that is meant: named, else HPCLI_CLUSTER, else the only one. Raises `UsageFault`."""
+    from hpcli.providers.local.clusters import list_built
+
+    chosen = name or os.environ.get(CLUSTER_VARIABLE)
+    if chosen:
+        return chosen
+    known = [built.name for built in list_built()]
+    if len(known) == 1:
+        return known[0]
+    found = f"found {len(known)} clusters ({', '.join(known)})" if known else "found no cluster"
+    raise UsageFault("cluster", f"{found}, expected the name of one", f"give it, or set {CLUSTER_VARIABLE}")
+
+
+def spec_path(given: str) -> Path:
+    """The spec that is meant: a file, or the one that a local cluster of that name was built from."""
+    path = Path(given)
+    if path.exists() or "/" in given or given.endswith((".yaml", ".yml")):
+        return path
+    return layout_of(given).home / "cluster.yaml"
+
+
+def load_spec(path: Path) -> "Spec":
+    """Raises `SpecInvalid` with every problem of the file."""
     from hpcli.health.registry import check_names
+    from hpcli.spec.load import load_spec as load
+
+    return load(path, known_checks=check_names())
+
+
+def build(path: Path, progress: Progress) -> "LocalBuild":
+    """The build of a spec's cluster. Raises `SpecInvalid`."""
+    load_spec(path)
+    return build_text(path.read_text(), str(path), progress)
+
+
+def build_text(text: str, source: str, progress: Progress, *, owned: bool = False) -> "LocalBuild":
+    """The build of the cluster that a spec's text describes; an `owned` one is ours to clear away. Raises `SpecInvalid`."""
     from hpcli.providers.local.build import LocalBuild
     from hpcli.providers.local.layout import Layout
-    from hpcli.spec.load import load_spec
+    from hpcli.spec.load import parse_spec
 
-    spec = load_spec(spec_path, known_checks=check_names())
-    return LocalBuild(Layout.of(spec.name), spec, spec_path.read_text(), local_transport(), progress)
+    spec = parse_spec(text, source)
+    return LocalBuild(Layout.of(spec.name), spec, text, local_transport(), progress, owned)
+
+
+async def bring_up(work: "LocalBuild", progress: Progress) -> float:
+    """Build, wait until all is whole, and say how many seconds it took; a failure leaves nothing behind."""
+    start = clock().now()
+    await work.up()
+    try:
+        await readiness(work.spec.name, progress).wait(work.spec.node_names)
+    except BaseException:
+        work.undo()
+        raise
+    return clock().now() - start
+
+
+async def cluster_status(name: str) -> "Status":
+    """Raises `NotFound`."""
+    from hpcli.providers.local.clusters import built
+    from hpcli.services.clusters import status
+
+    return await status(built(name), slurm_gateway(name), controller(name))
+
+
+async def render_spec(path: Path) -> Mapping[str, str]:
+    """Slurm's files as `up` would write them here now, by name."""
+    from hpcli.providers.local.config import preview
+
+    return await preview(load_spec(path), local_transport())
 
 
 def controller(cluster: str | None) -> Controller:
     """The controller of a local cluster. Raises `NotFound`."""
     from hpcli.providers.local.record import read_record
 
-    name = cluster or os.environ.get(CLUSTER_VARIABLE)
-    if not name:
-        raise NotFound(
-            "controller", "found no cluster named, expected one", f"use --cluster NAME or set {CLUSTER_VARIABLE}"
-        )
-    layout = layout_of(name)
+    layout = layout_of(cluster_name(cluster))
     address = Address("127.0.0.1", read_record(layout.record).ports.controller)
     return RemoteController(address, credentials(str(layout.munge_socket)))
 

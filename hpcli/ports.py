@@ -238,4 +238,3 @@ class Claim:
     uid: int
     gid: int
     host: str
-

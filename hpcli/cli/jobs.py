@@ -149,11 +149,14 @@ def cancel(options: Options, jobs: tuple[str, ...], dry_run: bool, yes: bool) ->
     gateway = slurm_gateway(options.cluster)
     found = asyncio.run(find_active(gateway, jobs))
     names = " ".join(job.label for job in found)
-    if found and not dry_run:
+    if not found:
+        out.note(f"{' '.join(jobs)}: ended already")
+    elif not dry_run:
         if len(found) > 1 and not yes:
             confirm(f"cancel {len(found)} jobs: {names}", subject=f"jobs {' '.join(jobs)}")
         asyncio.run(gateway.cancel(_targets(jobs, found)))
-    out.result([_cancelled(job, dry_run) for job in found], f"{'would cancel' if dry_run else 'cancelled'} {names}")
+    said = f"{'would cancel' if dry_run else 'cancelled'} {names}" if found else ""
+    out.result([_cancelled(job, dry_run) for job in found], said)
 
 
 def _targets(asked: tuple[str, ...], found: tuple[Job, ...]) -> list[str]:

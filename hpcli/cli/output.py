@@ -84,7 +84,13 @@ class Output:
         """A rich console on stdout that honours the options."""
         from rich.console import Console
 
-        return Console(file=self.stdout, no_color=not self.options.color, highlight=False, emoji=False, markup=False)
+        return Console(
+            file=self.stdout,
+            color_system="auto" if self.options.color else None,
+            highlight=False,
+            emoji=False,
+            markup=False,
+        )
 
     def _table(self, rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
         from rich.table import Table

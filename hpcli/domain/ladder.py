@@ -69,10 +69,10 @@ def _after_boot(seen: Observation, policy: Policy, repair: Repair, rung: Taken) 
     milestone = Milestone.REBOOTED if rung.step == Step.REBOOT else Milestone.REPLACED
     if milestone not in repair.reached:
         return Reach(repair.id, repair.node, milestone)
-    if not seen.reports[repair.node].complete:
-        return None
     if fault := standing_fault(seen, repair.node):
         return _escalate(seen, policy, repair, rung.step, f"{fault.cause} still stands: {fault.message}")
+    if not seen.reports[repair.node].complete:
+        return None
     return _on_node(seen, repair, Step.ACCEPT, f"healthy after the {rung.step}")
 
 

@@ -43,7 +43,7 @@ def load_table(overrides: Overrides, path: Path = TABLE) -> Table:
         if key.isdigit() and int(key) in xids:
             xids[int(key)] = _override_xid(xids[int(key)], remedy)
         elif key in patterns and patterns[key].action != "by_xid":
-            patterns[key] = replace(patterns[key], remedy=remedy, action="override")
+            patterns[key] = _override_pattern(patterns[key], remedy)
         else:
             raise _unknown(key, xids, patterns)
     return Table(xids, tuple(sorted(patterns.values(), key=_first_tried)))
@@ -74,6 +74,11 @@ def _override_xid(row: XidRow, remedy: Remedy) -> XidRow:
         )
     # Who asks for a remedy by hand means it: also a line that the table takes for mild.
     return replace(row, remedy=remedy, urgent=row.urgent or remedy is not Remedy.RESET)
+
+
+def _override_pattern(row: Pattern, remedy: Remedy) -> Pattern:
+    # Non-fatal lines stay harmless; known noise that a site takes seriously is noise no more.
+    return replace(row, remedy=remedy, action=row.action if row.action == "drain_if_fatal" else "override")
 
 
 def _remedy(key: str, override: Mapping[str, object]) -> Remedy:

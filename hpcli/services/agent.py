@@ -15,6 +15,7 @@ from hpcli.services.watch import NodeWatch, verdict, write_verdict
 log = logging.getLogger(__name__)
 
 TAIL_INTERVAL = 0.1
+SETTLE_INTERVAL = 0.5
 TAIL_COST = 0.002
 """Seconds of tailing allowed per node and round, so that 256 nodes on one agent cost a few percent of a core."""
 
@@ -50,6 +51,7 @@ class AgentService:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tail())
             group.create_task(self._sample())
+            group.create_task(self._settle())
 
     async def report_all(self) -> None:
         """Tell the controller everything, as after a new connection."""
@@ -83,6 +85,14 @@ class AgentService:
             self._shared = await self.machine_checks()
             await self._sample_nodes(self.watches)
             await self.clock.sleep(self.interval)
+
+    async def _settle(self) -> None:
+        """A node that has just booted is waited for: sample it more often until every check has spoken."""
+        while True:
+            await self.clock.sleep(SETTLE_INTERVAL)
+            unsettled = [node for node, watch in self.watches.items() if watch.unsettled and self._shared]
+            if unsettled:
+                await self._sample_nodes(unsettled)
 
     async def _sample_nodes(self, nodes: Iterable[str]) -> None:
         names = tuple(nodes)

@@ -47,6 +47,11 @@ class NodeWatch:
         self._continuous = CheckRound(self.host, self._ready)
         self._strikes = {check.name: check.strikes for check in self.checks}
 
+    @property
+    def unsettled(self) -> bool:
+        """The node is on, but not every check has had its say since its boot."""
+        return bool(self._faults.boot_id) and not self._complete
+
     def poll_log(self) -> bool:
         """Read what is new in the kernel log and whether the node booted; True when that changes the report."""
         changed = self._enter(self.host.boot_id())

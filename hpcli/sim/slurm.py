@@ -23,6 +23,7 @@ class SimGateway:
         self.deaf = False
         self.calls: list[str] = []
         self.messages: list[tuple[str, str]] = []
+        self.admin_levels: dict[str, str] = {}
 
     async def nodes(self, hostlist: str = "") -> tuple[Node, ...]:
         self._call("nodes")
@@ -46,6 +47,10 @@ class SimGateway:
     async def partitions(self) -> tuple[str, ...]:
         self._call("partitions")
         return tuple(dict.fromkeys(name for node in self.world.nodes.values() for name in node.partitions))
+
+    async def admin_level(self, user: str) -> str:
+        self._call("admin_level")
+        return self.admin_levels.get(user, "")
 
     async def submit(self, args: Sequence[str], *, script: str = "", cwd: str | None = None) -> str:
         self._call("submit")

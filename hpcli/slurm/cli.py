@@ -125,18 +125,18 @@ class CliGateway:
         await self._on_jobs(job_ids, ["scontrol", "requeue", ",".join(job_ids)], _REQUEUED)
 
     async def release(self, job_ids: Sequence[str]) -> None:
-        """Make pending jobs eligible now (StartTime=now) and lift a hold that Slurm itself put. Takes up to a second.
+        """Make pending jobs eligible now (StartTime=now) and lift a hold that Slurm itself put.
 
-        A requeue revokes the job's credential to the second: started again within that second, a node refuses the
-        job and Slurm ends it FAILED ("Job credential revoked", slurmctld 22.05). So the next second must come first.
+        A requeue revokes the job's credential to the second: a node refuses a job that starts again within that
+        second, and Slurm ends it FAILED ("Job credential revoked", slurmctld 22.05). So this lets the second pass.
         """
         if not job_ids:
             return
-        wanted = ",".join(job_ids)
         _check_ids(job_ids)
-        await self._sleep(1.0 + _TICK - self._now() % 1.0)
-        await self._on_jobs(job_ids, ["scontrol", "update", f"jobid={wanted}", "StartTime=now"], _BEGUN)
+        wanted = ",".join(job_ids)
         jobs = await self._jobs(("-j", wanted), f"job {wanted}")
+        await self._sleep(_rest_of_requeue_second(jobs, self._now()))
+        await self._on_jobs(job_ids, ["scontrol", "update", f"jobid={wanted}", "StartTime=now"], _BEGUN)
         held = [job.label for job in jobs if job.reason in HELD_BY_SLURM]
         await self._on_jobs(held, ["scontrol", "release", ",".join(held)], _BEGUN)
 
@@ -182,6 +182,12 @@ class CliGateway:
     async def _query(self, argv: Sequence[str]) -> Completed:
         env = query_environment(self._env)
         return await self._transport.run((*self._scrub, *argv), env=env, timeout=self._timeout)
+
+
+def _rest_of_requeue_second(jobs: Iterable[Job], now: float) -> float:
+    """Give the seconds to wait; a requeue sets SubmitTime anew, so that it tells the second."""
+    requeued = max((job.submit_time for job in jobs if job.restarts), default=0.0)
+    return min(max(requeued + 1.0 + _TICK - now, 0.0), 1.0 + _TICK)
 
 
 def _submitted(out: str) -> str:

@@ -24,7 +24,8 @@ _RECORD = re.compile(r"^NodeName=(?=\S+ (?:Arch=\S+ +)?CoresPerSocket=)", re.MUL
 _FIELD = re.compile(r"(?:^| )([A-Za-z_:]+)=(\S*)")
 _FREE_TEXT = re.compile(r" (?:Reason|Comment|Extra|ResvName|InstanceId|InstanceType|OS)=")
 _AFTER_OS = re.compile(r" RealMemory=")
-_REASON = re.compile(r" Reason=(.*) \[[^\s\[\]]+@[^\s\[\]]+\]", re.DOTALL)
+_OTHER_TEXT = re.compile(r"\s(?:Comment|Extra|ResvName|InstanceId|InstanceType)=")
+_STAMPED_REASON = re.compile(r" Reason=(.*) \[[^\s\[\]]+@[\dT:-]+\]", re.DOTALL)
 _BARE_REASON = re.compile(r" Reason=(.*)", re.DOTALL)
 _GPU = re.compile(r"(?:^|,)gpu(?::[^,:(=]+)?[:=](\d+)(K?)")
 _GPU_TRES = re.compile(r"(?:^|,)gres/gpu=(\d+)")
@@ -104,8 +105,16 @@ def _without_free_text(record: str) -> tuple[str, str]:
 
 
 def _reason(tail: str) -> str:
-    """Take Reason without who set it when. Slurm puts that behind the first line of several."""
-    found = _REASON.search(tail) or _BARE_REASON.search(tail)
+    """Take Reason without who set it when. Slurm puts that behind the first of several lines."""
+    start = tail.find(" Reason=")
+    if start < 0:
+        return ""
+    other = _OTHER_TEXT.search(tail)
+    if other is None or start < other.start():
+        own = tail[: other.start()] if other else tail
+        found = _STAMPED_REASON.search(own) or _BARE_REASON.search(own)
+    else:
+        found = _STAMPED_REASON.search(tail)
     return found[1].strip() if found else ""
 
 

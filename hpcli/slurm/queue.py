@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hpcli.domain.job import Job
+from hpcli.domain.job import PENDING_STATES, Job
 from hpcli.slurm.parse import known, parse_count, parse_time
 
 _SEPARATOR = "\x1f"
@@ -64,7 +64,7 @@ def _job(columns: str, name: str, comment: str, facts: Mapping[str, _Facts]) -> 
         comment=known(re.sub(r"\n\Z", "", comment)),
         submit_time=parse_time(value["%V"]),
         # Of a pending job %S is the scheduler's guess; when it may begin is EligibleTime.
-        start_time=fact.eligible_time if state == "PENDING" else parse_time(value["%S"]),
+        start_time=fact.eligible_time if state in PENDING_STATES else parse_time(value["%S"]),
         time_used=known(value["%M"]),
         time_limit=known(value["%l"]),
     )

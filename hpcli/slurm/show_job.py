@@ -8,6 +8,9 @@ from hpcli.domain.job import Job, JobFiles
 _RECORD = re.compile(r"^JobId=(?P<id>\d+) ", re.MULTILINE)
 _PATTERN = re.compile(r"%(?:%|(\d*)([AabjJnNstuxW]))")
 
+_NO_TASK = "4294967294"
+"""What Slurm writes for %a of a task that has no number yet."""
+
 
 def parse_job_files(text: str, jobs: Iterable[Job]) -> tuple[JobFiles, ...]:
     """Match the records with `jobs` by Slurm's own number.
@@ -24,7 +27,7 @@ def parse_job_files(text: str, jobs: Iterable[Job]) -> tuple[JobFiles, ...]:
 def expand_pattern(path: str, job: Job) -> str:
     """Fill in what is left of sbatch's file name patterns (sbatch(1), FILENAME PATTERN)."""
     array, _, task = job.label.partition("_")
-    number = task if task.isdigit() else "4294967294"
+    number = task if task.isdigit() else _NO_TASK
     value = {
         "A": array,
         "a": number,
@@ -45,7 +48,7 @@ def expand_pattern(path: str, job: Job) -> str:
         width, letter = found[1], found[2]
         return "%" if letter is None else value.get(letter, found[0]).rjust(int(width or 0), "0")
 
-    return _PATTERN.sub(fill, path)
+    return _PATTERN.sub(fill, path).replace(_NO_TASK, number)
 
 
 def _files(record: str, job: Job) -> JobFiles:

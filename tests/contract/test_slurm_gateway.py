@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from private_slurm import NODES, missing_programs, private_slurm
+from private_slurm import NODES
 
 from hpcli.domain.job import Job
 from hpcli.domain.node import Node
@@ -80,15 +80,6 @@ def simulated() -> Cluster:
 
 def real(env: dict[str, str]) -> Cluster:
     return Cluster(CliGateway(LocalTransport(), env), time.time, lambda: asyncio.sleep(STEP))
-
-
-@pytest.fixture(scope="module")
-def slurm_env() -> Iterator[dict[str, str]]:
-    missing = missing_programs()
-    if missing:
-        pytest.skip(f"skipped: not installed: {' '.join(missing)}")
-    with private_slurm() as env:
-        yield env
 
 
 @pytest.fixture(params=["sim", pytest.param("cli", marks=pytest.mark.slurm)])

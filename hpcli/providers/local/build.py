@@ -17,6 +17,7 @@ from hpcli.providers.local.daemons import Daemons
 from hpcli.providers.local.folders import make_folders
 from hpcli.providers.local.free_ports import exclusive, find_free, is_listening
 from hpcli.providers.local.layout import Layout, clusters_home
+from hpcli.providers.local.leftover import mark_owned
 from hpcli.providers.local.loopback import find_loopback
 from hpcli.providers.local.nodes import LocalNodes
 from hpcli.providers.local.programs import find_programs, slurm_version
@@ -37,6 +38,8 @@ class LocalBuild:
     spec_text: str
     transport: Transport
     progress: Progress
+    owned: bool = False
+    _revived: bool = False
 
     async def up(self) -> Record:
         """Start everything and return once every daemon has been started; the nodes register by themselves.
@@ -46,15 +49,19 @@ class LocalBuild:
         self.layout.check_lengths(self.spec.node_names)
         programs = find_programs(self.spec.accounting.enabled)
         version = await slurm_version(self.transport, programs["slurmctld"])
-        revived = self._clear_the_way()
+        self._revived = self._clear_the_way()
         try:
             return await self._start(programs, version)
         except BaseException:
-            if revived:
-                sweep(self.layout)
-            else:
-                remove(self.layout)
+            self.undo()
             raise
+
+    def undo(self) -> None:
+        """Stop what was started; files stay only if they were there before."""
+        if self._revived:
+            sweep(self.layout)
+        else:
+            remove(self.layout)
 
     def _clear_the_way(self) -> bool:
         """Stop what a half-dead earlier cluster left running; True when its state is kept and revived."""
@@ -75,6 +82,8 @@ class LocalBuild:
 
     async def _start(self, programs: Mapping[str, str], version: str) -> Record:
         make_folders(self.layout, len(self.spec.nodes), self.spec.accounting.enabled)
+        if self.owned:
+            mark_owned(self.layout)
         record = self._configure(version)
         daemons = Daemons.of(self.layout, record)
         nodes = LocalNodes(self.layout, record, programs["slurmd"], daemons)

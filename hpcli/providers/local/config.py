@@ -5,11 +5,15 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from hpcli.domain.settings import Address, AgentNode, AgentSettings, ControllerSettings, write_settings
+from hpcli.ports import Transport
+from hpcli.providers.local.free_ports import find_free
 from hpcli.providers.local.layout import Layout
-from hpcli.providers.local.loopback import LOOPBACK, Loopback, hosts_file, short_host_name
+from hpcli.providers.local.loopback import LOOPBACK, Loopback, find_loopback, hosts_file, short_host_name
+from hpcli.providers.local.programs import find_programs, slurm_version
 from hpcli.providers.local.record import Ports, Record
 from hpcli.render.site import AccountingSite, Endpoint, NodeSite, SlurmSite
 from hpcli.render.slurm import render_slurm
@@ -32,6 +36,14 @@ def make_record(spec: Spec, ports: Ports, version: str, loopback: Loopback) -> R
         wrapper=loopback.wrapper,
         created=time.time(),
     )
+
+
+async def preview(spec: Spec, transport: Transport) -> Mapping[str, str]:
+    """Slurm's files as they would be written now, by name; nothing is touched."""
+    version = await slurm_version(transport, find_programs(spec.accounting.enabled)["slurmctld"])
+    slurmctld, controller, slurmdbd, *slurmd = find_free(len(spec.nodes) + 3, frozenset(), spec.local.first_port)
+    ports = Ports(slurmctld, controller, slurmdbd, tuple(slurmd))
+    return render_slurm(spec, _site(Layout.of(spec.name), make_record(spec, ports, version, find_loopback())))
 
 
 def write_config(layout: Layout, spec: Spec, record: Record) -> None:

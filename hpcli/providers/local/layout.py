@@ -6,12 +6,14 @@ folder, because a stepd socket longer than 107 bytes makes Slurm hold jobs with 
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcli.errors import HpcliError, NotFound
+from hpcli.errors import HpcliError, NotFound, UsageFault
 
 MAX_SOCKET = 107
+NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 LONGEST_STEP = "_4294967294.4294967294"
 
 
@@ -35,6 +37,11 @@ class Layout:
 
     @classmethod
     def of(cls, name: str) -> "Layout":
+        """Raises `UsageFault` for what cannot be a cluster's name, such as a path."""
+        if not NAME.fullmatch(name):
+            raise UsageFault(
+                f"cluster {name!r}", "found no valid name, expected a-z, 0-9 and -, beginning with a letter"
+            )
         home = clusters_home() / name
         tag = hashlib.sha256(str(home).encode()).hexdigest()[:8]
         return cls(name, home, _runtime_home() / tag)

@@ -10,7 +10,7 @@ from hpcli.providers.local.layout import Layout
 from hpcli.transport import proc
 
 
-def sweep(layout: Layout, grace: float = 2.0) -> int:
+def sweep(layout: Layout, grace: float = 0.3) -> int:
     """End every process of the cluster, remembered or not, and say how many there were.
 
     Daemons first in order of dependence would be nicer to their logs; all at once is safe, for

@@ -1,4 +1,4 @@
-"""A real Slurm of three nodes on this machine for one test module: own munge, free ports, nothing left behind."""
+"""A real Slurm of three nodes on this machine for the tests: own munge, free ports, nothing left behind."""
 
 import os
 import pwd
@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -65,9 +65,9 @@ def _idle(env: dict[str, str]) -> int:
     return int(sinfo.stdout.strip() or 0)
 
 
-def _wait_for(happened: object, what: str, seconds: float = 10) -> None:
+def _wait_for(happened: Callable[[], bool], what: str, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
-    while not happened():  # type: ignore[operator]
+    while not happened():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {seconds} s in vain for {what}")
         time.sleep(0.05)

@@ -1,0 +1,193 @@
+"""`hpcli cluster`: bring clusters up and down; check and render cluster.yaml."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpcli import app
+from hpcli.cli.confirm import confirm
+from hpcli.cli.interrupt import end_like_ctrl_c
+from hpcli.cli.options import Options, common_options
+from hpcli.cli.output import Column, Output
+from hpcli.cli.progress import StderrProgress
+from hpcli.domain.cluster import Built
+from hpcli.providers.local.clusters import folders_of, list_built, take_down
+from hpcli.services.clusters import Status
+
+SPEC = "cluster.yaml"
+
+LIST_COLUMNS = (
+    Column[Built]("CLUSTER", lambda row: row.name, style=lambda _: "bold"),
+    Column[Built]("STATE", lambda row: row.state, style=lambda text: "green" if text == "up" else "red"),
+    Column[Built]("PROVIDER", lambda row: row.provider),
+    Column[Built]("NODES", lambda row: str(len(row.nodes)), right=True),
+    Column[Built]("SLURM", lambda row: row.slurm_version),
+    Column[Built]("FOLDER", lambda row: row.folder, fold=True),
+)
+
+
+def spec_option(command: Any) -> Any:
+    return click.option("-f", "--file", "spec", default=SPEC, show_default=True, metavar="FILE", help="The spec.")(
+        command
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cluster() -> None:
+    """Bring clusters up and down; check and render cluster.yaml."""
+
+
+@cluster.command()
+@spec_option
+@common_options
+def up(options: Options, spec: str) -> None:
+    """Bring up the cluster of a spec, or revive one that is half dead.
+
+    Returns when every node is idle and every agent has reported. Nothing needs root; every daemon
+    listens on the loopback interface.
+
+    \b
+    Examples:
+      hpcli cluster up
+      hpcli cluster up -f big.yaml
+    """
+    end_like_ctrl_c()
+    progress = StderrProgress(options)
+    build = app.build(app.spec_path(spec), progress)
+    try:
+        seconds = asyncio.run(app.bring_up(build, progress))
+    finally:
+        progress.done()
+    name, count = build.spec.name, len(build.spec.nodes)
+    text = f"cluster {name} is up: {count} nodes idle after {seconds:.1f} s\nuse it: export HPCLI_CLUSTER={name}"
+    Output(options).result({"name": name, "nodes": count, "seconds": round(seconds, 2)}, text)
+
+
+@cluster.command()
+@click.argument("name", required=False)
+@common_options
+def status(options: Options, name: str | None) -> None:
+    """Say what of a cluster is up: daemons, nodes, agents, repairs. Exits 1 when something is not.
+
+    \b
+    Examples:
+      hpcli cluster status demo
+      hpcli cluster status demo --json | jq .data.dead
+    """
+    found = asyncio.run(app.cluster_status(app.cluster_name(name or options.cluster)))
+    Output(options).result(found, _status_text(found))
+    if not found.healthy:
+        click.get_current_context().exit(1)
+
+
+def _status_text(found: Status) -> str:
+    state = "up" if found.healthy else "not whole"
+    lines = [
+        f"cluster {found.name} ({found.provider}, Slurm {found.slurm_version}): {state}",
+        f"  folder      {found.folder}",
+        f"  SLURM_CONF  {found.slurm_conf}",
+        f"  nodes       {found.idle_or_busy} of {found.node_count} in service" + _bracket(found.out_of_service),
+        f"  agents      {found.reporting} of {found.node_count} reporting" + _bracket(found.silent),
+        f"  daemons     {found.daemons} running" + _bracket(", ".join(found.dead), "dead: "),
+        f"  repairs     {found.open_repairs} under way" + (f"; breaker open: {found.breaker}" if found.breaker else ""),
+    ]
+    return "\n".join([*lines, *(f"  error       {error}" for error in found.errors)])
+
+
+def _bracket(text: str, label: str = "not: ") -> str:
+    return f" ({label}{text})" if text else ""
+
+
+@cluster.command()
+@click.argument("name", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed.")
+@common_options
+def down(options: Options, name: str | None, yes: bool, dry_run: bool) -> None:
+    """Take a cluster down: end its jobs and daemons and remove its folder.
+
+    \b
+    Examples:
+      hpcli cluster down demo
+      hpcli cluster down demo --yes
+    """
+    chosen = app.cluster_name(name or options.cluster)
+    folders = folders_of(chosen)
+    what = f"end every job and daemon of cluster {chosen} and remove {', '.join(map(str, folders))}"
+    if dry_run:
+        Output(options).result({"name": chosen, "removed": False}, f"would {what}")
+        return
+    if not yes:
+        confirm(what, f"cluster {chosen}")
+    take_down(chosen)
+    Output(options).result({"name": chosen, "removed": True}, f"cluster {chosen} is gone")
+
+
+@cluster.command("list")
+@common_options
+def list_clusters(options: Options) -> None:
+    """List the clusters that were brought up here.
+
+    \b
+    Example:
+      hpcli cluster list --json
+    """
+    Output(options).rows(list_built(), LIST_COLUMNS, empty="no clusters; try: hpcli cluster up")
+
+
+@cluster.command()
+@spec_option
+@common_options
+def validate(options: Options, spec: str) -> None:
+    """Check a spec and report every problem at once, each with file and line.
+
+    \b
+    Example:
+      hpcli cluster validate -f big.yaml
+    """
+    found = app.load_spec(app.spec_path(spec))
+    data = {"name": found.name, "nodes": len(found.nodes), "partitions": len(found.partition_specs)}
+    Output(options).result(data, f"{spec}: cluster {found.name}, {len(found.nodes)} nodes, no problems")
+
+
+@cluster.command()
+@spec_option
+@click.option("-o", "--output", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Write the files here.")
+@common_options
+def render(options: Options, spec: str, folder: Path | None) -> None:
+    """Show slurm.conf, gres.conf and cgroup.conf as `up` would write them.
+
+    Ports, host names and paths are those of a cluster brought up on this machine now.
+
+    \b
+    Examples:
+      hpcli cluster render | less
+      hpcli cluster render -o conf/
+    """
+    files = asyncio.run(app.render_spec(app.spec_path(spec)))
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        Output(options).result(
+            {"written": [str(folder / name) for name in files]}, f"wrote {', '.join(files)} to {folder}"
+        )
+        return
+    Output(options).result(files, "\n".join(f"# ---- {name}\n{text}" for name, text in files.items()))
+
+
+@cluster.command()
+def schema() -> None:
+    """Print the JSON Schema of cluster.yaml, for editors.
+
+    \b
+    Example:
+      hpcli cluster schema > cluster.schema.json
+    """
+    import json
+
+    from hpcli.spec.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
