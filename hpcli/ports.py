@@ -116,8 +116,19 @@ class SlurmGateway(Protocol):
 
     async def partitions(self) -> tuple[str, ...]: ...
 
-    async def submit(self, args: Sequence[str], *, script: str = "", cwd: str | None = None) -> str:
-        """Pass `args` to sbatch and return the job id; `script` text goes in on standard input."""
+    async def submit(
+        self,
+        args: Sequence[str],
+        *,
+        script: str = "",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        """Pass `args` to sbatch and return the job id; `script` text goes in on standard input.
+
+        `env` is added to the job's environment. (`--export=NAME=value` would make slurmd run a login
+        shell for the user first: a second lost, and not to be had in an unprivileged container.)
+        """
         ...
 
     async def cancel(self, job_ids: Sequence[str]) -> None:

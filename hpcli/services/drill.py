@@ -38,12 +38,15 @@ class Training:
     step_seconds: float = 0.1
     ignore_term: bool = False
 
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"HPCLI_PYTHON": self.python, "HPCLI_TRAIN": str(self.script.with_name("train.py"))}
+
     def arguments(self, folder: Path, step_seconds: float) -> list[str]:
         """What sbatch is given; every setting of the run among it."""
         return [
             f"--nodes={self.nodes}",
             f"--output={folder}/train.out",
-            f"--export=ALL,HPCLI_PYTHON={self.python},HPCLI_TRAIN={self.script.with_name('train.py')}",
             str(self.script),
             f"--dir={folder}",
             f"--steps={self.steps}",
@@ -124,7 +127,8 @@ class Drill:
         folder = self.folder / name
         folder.mkdir()
         step_seconds = 0.0 if full_speed else self.training.step_seconds
-        job = await self.gateway.submit(self.training.arguments(folder, step_seconds), cwd=str(folder))
+        arguments = self.training.arguments(folder, step_seconds)
+        job = await self.gateway.submit(arguments, cwd=str(folder), env=self.training.environment)
         return Run(job, folder)
 
     async def until_training(self, run: Run) -> Job:

@@ -1,6 +1,6 @@
 """The simulated world behind the SlurmGateway port. It passes the contract test that the real one passes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from hpcli.domain.job import Job, JobFiles
@@ -52,7 +52,14 @@ class SimGateway:
         self._call("admin_level")
         return self.admin_levels.get(user, "")
 
-    async def submit(self, args: Sequence[str], *, script: str = "", cwd: str | None = None) -> str:
+    async def submit(
+        self,
+        args: Sequence[str],
+        *,
+        script: str = "",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
         self._call("submit")
         job, tasks = parse_submission(args, script, self.user, cwd or "/tmp")
         if job.partition not in {name for node in self.world.nodes.values() for name in node.partitions}:

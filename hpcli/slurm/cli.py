@@ -100,7 +100,14 @@ class CliGateway:
             raise refusal(f"user {user}", completed)
         return "" if completed.code else completed.out.strip()
 
-    async def submit(self, args: Sequence[str], *, script: str = "", cwd: str | None = None) -> str:
+    async def submit(
+        self,
+        args: Sequence[str],
+        *,
+        script: str = "",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
         """Pass `args` to sbatch and return the job id; `script` text goes in on standard input.
 
         With --wait it returns when the job has ended, however it ended.
@@ -108,7 +115,9 @@ class CliGateway:
         waits = not {"-W", "--wait"}.isdisjoint(args)
         argv = (*self._scrub, "sbatch", "--parsable", *args)
         timeout = _FOREVER if waits else self._timeout
-        completed = await self._transport.run(argv, stdin=script, env=self._env, cwd=cwd, timeout=timeout)
+        completed = await self._transport.run(
+            argv, stdin=script, env={**self._env, **(env or {})}, cwd=cwd, timeout=timeout
+        )
         job_id = _submitted(completed.out)
         if job_id and (waits or not completed.code):
             return job_id

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +23,11 @@ def find_free(count: int, taken: frozenset[int], first: int | None = None) -> tu
     """
     if first is not None:
         return _exactly(first, count, taken)
+    every = range(FIRST, _ephemeral_start())
+    # Another user's cluster may be looking at this very moment, and no lock is shared with it.
+    start = secrets.randbelow(len(every))
     found: list[int] = []
-    for port in range(FIRST, _ephemeral_start()):
+    for port in (*every[start:], *every[:start]):
         if port not in taken and _is_free(port):
             found.append(port)
         if len(found) == count:
