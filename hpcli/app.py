@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcli.domain.settings import Address, AgentNode, ControllerSettings
-from hpcli.errors import HpcliError, UsageFault
+from hpcli.errors import HpcliError, NotFound, UsageFault
 from hpcli.ports import Clock, Controller, Credentials, Host, Progress, Provider, SlurmGateway, Store
 from hpcli.transport.process import LocalTransport
 
@@ -46,6 +46,10 @@ def gateway_for(slurm_conf: str) -> SlurmGateway:
     """The Slurm of this configuration file; "" is the one that Slurm's own tools would find."""
     from hpcli.slurm.cli import CliGateway
 
+    conf = slurm_conf or os.environ.get("SLURM_CONF", "")
+    if conf and not Path(conf).exists():
+        # Slurm's own tools would try for a minute to find it.
+        raise NotFound(f"SLURM_CONF {conf}", "no such file", "unset SLURM_CONF, or name a cluster with --cluster")
     return CliGateway(local_transport(), {"SLURM_CONF": slurm_conf} if slurm_conf else {})
 
 
@@ -166,7 +170,10 @@ def build(path: Path, progress: Progress) -> "LocalBuild":
 
 
 def build_text(text: str, source: str, progress: Progress, *, owned: bool = False) -> "LocalBuild":
-    """The build of the cluster that a spec's text describes; an `owned` one is ours to clear away. Raises `SpecInvalid`."""
+    """The build of the cluster that a spec's text describes; an `owned` one may be cleared away when we are gone.
+
+    Raises `SpecInvalid`.
+    """
     from hpcli.providers.local.build import LocalBuild
     from hpcli.providers.local.layout import Layout
     from hpcli.spec.load import parse_spec

@@ -26,13 +26,13 @@ def _next_for(seen: Observation, policy: Policy, repair: Repair, job: Job) -> Ac
         return None
     if job.state != "COMPLETING":
         return _take_off(seen, repair, job)
-    eviction = repair.eviction(job.id)
+    eviction = repair.eviction(job.label)
     age = seen.now - (eviction.at if eviction else repair.opened_at)
     if eviction and not eviction.killed and age >= policy.evict_grace:
         return OnJob(Step.KILL, repair.id, repair.node, job, f"still completing {age:.1f} s after its requeue")
     if age >= 2 * policy.evict_grace and not node.down and (repair.node, Step.DOWN) not in seen.in_flight:
         target = Target(repair.node, seen.generation(repair.node))
-        return OnNodes(Step.DOWN, repair.id, (target,), f"job {job.id} still completing after {age:.1f} s")
+        return OnNodes(Step.DOWN, repair.id, (target,), f"job {job.label} still completing after {age:.1f} s")
     return None
 
 
@@ -61,7 +61,7 @@ def follow_jobs(seen: Observation) -> Iterator[Action]:
 
 def _follow(seen: Observation, repair: Repair, eviction: Eviction, job: Job) -> Action | None:
     if job.state == "RUNNING" and job.restarts > eviction.restarts:
-        return Reach(repair.id, repair.node, Milestone.JOB_RUNNING, job.id)
+        return Reach(repair.id, repair.node, Milestone.JOB_RUNNING, job.label)
     # Slurm makes a requeued job wait for its old credential to expire (cred_expire, 121 s by default).
     if job.pending and job.reason == "BeginTime" and seen.now - eviction.released_at >= RELEASE_INTERVAL:
         return OnJob(Step.RELEASE, repair.id, repair.node, job, "its node is drained, nothing to wait for")

@@ -3,7 +3,19 @@
 from dataclasses import dataclass
 
 BUSY = frozenset({"ALLOCATED", "MIXED", "COMPLETING"})
-OUT = frozenset({"DOWN", "DRAIN", "FAIL", "NOT_RESPONDING", "POWERED_DOWN", "POWERING_DOWN", "REBOOT_ISSUED", "FUTURE"})
+OUT = frozenset(
+    {
+        "DOWN",
+        "DRAIN",
+        "FAIL",
+        "NOT_RESPONDING",
+        "POWERED_DOWN",
+        "POWERING_DOWN",
+        "REBOOT_ISSUED",
+        "FUTURE",
+        "INVALID_REG",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ SLURMS_OWN_DRAINS = (
 class Observation:
     """Slurm, the agents' newest reports and the ledger at `now` (seconds since the epoch).
 
-    `reports` holds fresh ones only. `jobs_on` maps a node to the jobs on it. `in_flight` names the
+    `reports` holds fresh ones only. `jobs` goes by label, since an array's waiting tasks share
+    one number; `jobs_on` maps a node to the jobs on it. `in_flight` names the
     steps that this controller is taking at this very moment.
     """
 
@@ -47,7 +48,7 @@ class Observation:
 
     def evicted(self, job: Job) -> Eviction | None:
         """The eviction that took this very run of the job off its nodes, whichever repair did it."""
-        found = (repair.eviction(job.id) for repair in self.ledger.repairs)
+        found = (repair.eviction(job.label) for repair in self.ledger.repairs)
         return next((e for e in found if e and e.restarts == job.restarts and not e.running_again), None)
 
 

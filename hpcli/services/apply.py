@@ -92,7 +92,7 @@ class Executor:
             self.done.set()
 
     async def _on_job(self, action: OnJob) -> None:
-        body = {"repair": action.repair, "nodes": [action.node], "step": action.step, "job": action.job.id}
+        body = {"repair": action.repair, "nodes": [action.node], "step": action.step, "job": action.job.label}
         self.journal.write(
             Kind.INTENT, **body, restarts=action.job.restarts, job_nodes=action.job.nodes, why=action.reason
         )

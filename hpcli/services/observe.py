@@ -57,7 +57,7 @@ class Observer:
         return Observation(
             now=now,
             nodes={node.name: node for node in nodes},
-            jobs={job.id: job for job in jobs},
+            jobs={job.label: job for job in jobs},
             jobs_on=_by_node(jobs),
             reports=self.desk.fresh(now, self.policy.report_timeout),
             ledger=self.journal.ledger,

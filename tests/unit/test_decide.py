@@ -52,7 +52,7 @@ def observation(case: Mapping[str, Any]) -> Observation:
     return Observation(
         now=NOW,
         nodes={name: node_of(name, case.get("nodes", {}).get(name, "IDLE")) for name in names},
-        jobs={job.id: job for job in jobs},
+        jobs={job.label: job for job in jobs},
         jobs_on={name: tuple(j for j in jobs if j.on_nodes and name in NodeSet(j.nodes)) for name in names},
         reports={name: r for name in names if (r := report_of(name, case.get("reports", {}).get(name, {})))},
         ledger=ledger_of(case.get("journal", [])),
