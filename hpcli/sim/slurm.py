@@ -58,7 +58,7 @@ class SimGateway:
         *,
         script: str = "",
         cwd: str | None = None,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,  # noqa: ARG002 - simulated jobs run no program
     ) -> str:
         self._call("submit")
         job, tasks = parse_submission(args, script, self.user, cwd or "/tmp")
