@@ -112,7 +112,7 @@ def readiness(cluster: str, progress: Progress) -> "Readiness":
     daemons = faults.nodes.daemons
 
     def casualty() -> str:
-        dead = [name for name in daemons.known() if not name.startswith("slurmd-") and not daemons.alive(name)]
+        dead = [name for name in daemons.known() if not daemons.alive(name)]
         return f"{dead[0]} ended: {daemons.last_words(dead[0])}" if dead else ""
 
     def last_words(node: str) -> str:

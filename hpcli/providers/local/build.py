@@ -12,16 +12,16 @@ from pathlib import Path
 from hpcli.errors import HpcliError, Unsafe
 from hpcli.ports import Progress, Transport
 from hpcli.providers.local.accounting import Accounting
-from hpcli.providers.local.config import make_record, write_config
+from hpcli.providers.local.config import make_record, ports_of, write_config
 from hpcli.providers.local.daemons import Daemons
 from hpcli.providers.local.folders import make_folders
-from hpcli.providers.local.free_ports import exclusive, find_free, is_listening
+from hpcli.providers.local.free_ports import Reservation, exclusive, is_listening, reserve
 from hpcli.providers.local.layout import Layout, clusters_home
 from hpcli.providers.local.leftover import mark_owned
 from hpcli.providers.local.loopback import find_loopback
 from hpcli.providers.local.nodes import LocalNodes
 from hpcli.providers.local.programs import find_programs, slurm_version
-from hpcli.providers.local.record import Ports, Record, read_record, write_record
+from hpcli.providers.local.record import Record, read_record, write_record
 from hpcli.providers.local.sweep import remove, sweep
 from hpcli.spec.model import Spec
 
@@ -84,7 +84,21 @@ class LocalBuild:
         make_folders(self.layout, len(self.spec.nodes), self.spec.accounting.enabled)
         if self.owned:
             mark_owned(self.layout)
-        record = self._configure(version)
+        with exclusive(clusters_home()):
+            taken = _taken_ports(self.layout)
+            reservation = reserve(len(self.spec.nodes) + 3, taken, self.spec.local.first_port)
+            record = make_record(self.spec, ports_of(reservation), version, find_loopback())
+            write_record(self.layout.record, record)
+        try:
+            await self._start_daemons(programs, record, reservation)
+        finally:
+            reservation.release()
+        record = replace(record, complete=True)
+        write_record(self.layout.record, record)
+        return record
+
+    async def _start_daemons(self, programs: Mapping[str, str], record: Record, reservation: Reservation) -> None:
+        self._configure(record)
         daemons = Daemons.of(self.layout, record)
         nodes = LocalNodes(self.layout, record, programs["slurmd"], daemons)
         self._assemble(nodes, record)
@@ -92,25 +106,19 @@ class LocalBuild:
         await self._start_munged(daemons, programs)
         if record.accounting:
             self.progress.step("starting MariaDB and slurmdbd")
+            reservation.release(record.ports.slurmdbd)
             await self._start_accounting(daemons, programs)
         self.progress.step("starting slurmctld")
+        reservation.release(record.ports.slurmctld, record.ports.controller)
         daemons.start("slurmctld", [programs["slurmctld"], "-D"])
         await self._wait_listening(daemons, "slurmctld", record.ports.slurmctld)
         start_hpcli(self.layout, record, daemons)
-        await self._start_nodes(nodes, record)
-        record = replace(record, complete=True)
-        write_record(self.layout.record, record)
-        return record
+        await self._start_nodes(nodes, record, reservation)
 
-    def _configure(self, version: str) -> Record:
-        with exclusive(clusters_home()):
-            ports = _choose_ports(self.spec, _taken_ports(self.layout))
-            record = make_record(self.spec, ports, version, find_loopback())
-            write_record(self.layout.record, record)
+    def _configure(self, record: Record) -> None:
         (self.layout.home / "cluster.yaml").write_text(self.spec_text)
         with _disk_errors(self.layout.home):
             write_config(self.layout, self.spec, record)
-        return record
 
     def _assemble(self, nodes: LocalNodes, record: Record) -> None:
         for node in record.nodes:
@@ -137,8 +145,9 @@ class LocalBuild:
         await accounting.start()
         await accounting.add_cluster()
 
-    async def _start_nodes(self, nodes: LocalNodes, record: Record) -> None:
+    async def _start_nodes(self, nodes: LocalNodes, record: Record, reservation: Reservation) -> None:
         for number, node in enumerate(record.nodes, 1):
+            reservation.release(record.ports.slurmd[number - 1])
             nodes.switch_on(node)
             if number % 32 == 0:
                 self.progress.step(f"starting slurmd, {number} of {len(record.nodes)}")
@@ -180,11 +189,6 @@ def _taken_ports(layout: Layout) -> frozenset[int]:
     """Ports of the other clusters, which may be down at this moment."""
     records = (file for file in clusters_home().glob("*/cluster.json") if file != layout.record)
     return frozenset(port for file in records for port in read_record(file).ports.all)
-
-
-def _choose_ports(spec: Spec, taken: frozenset[int]) -> Ports:
-    slurmctld, controller, slurmdbd, *slurmd = find_free(len(spec.nodes) + 3, taken, spec.local.first_port)
-    return Ports(slurmctld, controller, slurmdbd, tuple(slurmd))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hpcli.domain.settings import Address, AgentNode, AgentSettings, ControllerSettings, write_settings
 from hpcli.ports import Transport
-from hpcli.providers.local.free_ports import find_free
+from hpcli.providers.local.free_ports import Reservation, reserve
 from hpcli.providers.local.layout import Layout
 from hpcli.providers.local.loopback import LOOPBACK, Loopback, find_loopback, hosts_file, short_host_name
 from hpcli.providers.local.programs import find_programs, slurm_version
@@ -41,9 +41,15 @@ def make_record(spec: Spec, ports: Ports, version: str, loopback: Loopback) -> R
 async def preview(spec: Spec, transport: Transport) -> Mapping[str, str]:
     """Slurm's files as they would be written now, by name; nothing is touched."""
     version = await slurm_version(transport, find_programs(spec.accounting.enabled)["slurmctld"])
-    slurmctld, controller, slurmdbd, *slurmd = find_free(len(spec.nodes) + 3, frozenset(), spec.local.first_port)
-    ports = Ports(slurmctld, controller, slurmdbd, tuple(slurmd))
-    return render_slurm(spec, _site(Layout.of(spec.name), make_record(spec, ports, version, find_loopback())))
+    reservation = reserve(len(spec.nodes) + 3, frozenset(), spec.local.first_port)
+    reservation.release()
+    record = make_record(spec, ports_of(reservation), version, find_loopback())
+    return render_slurm(spec, _site(Layout.of(spec.name), record))
+
+
+def ports_of(reservation: Reservation) -> Ports:
+    slurmctld, controller, slurmdbd, *slurmd = reservation.ports
+    return Ports(slurmctld, controller, slurmdbd, tuple(slurmd))
 
 
 def write_config(layout: Layout, spec: Spec, record: Record) -> None:

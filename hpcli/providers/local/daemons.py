@@ -57,8 +57,9 @@ class Daemons:
         """The line in which a daemon says why it ended, as far as it does."""
         logs = (self.layout.log / f"{name}.log", self.output(name))
         lines = [line for log in logs if log.exists() for line in log.read_text(errors="replace").splitlines()]
-        telling = [line for line in lines if "fatal" in line or "error" in line.lower()]
-        return (telling or lines or ["it left no message"])[-1].strip()
+        fatal = [line for line in lines if "fatal" in line]
+        errors = [line for line in lines if "error" in line.lower()]
+        return (fatal or errors or lines or ["it left no message"])[-1].strip()
 
     def environment(self) -> dict[str, str]:
         """A clean environment: an outer job's SLURM_* would leak into every step."""

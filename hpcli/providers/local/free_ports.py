@@ -6,6 +6,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpcli.errors import HpcliError
@@ -16,40 +17,58 @@ TCP = Path("/proc/net/tcp")
 LISTEN = "0A"
 
 
-def find_free(count: int, taken: frozenset[int], first: int | None = None) -> tuple[int, ...]:
-    """`count` ports below the ephemeral range; with `first`, exactly those from there on.
+@dataclass(slots=True)
+class Reservation:
+    """Ports that are ours, held by listening on them until their daemons do."""
+
+    _held: dict[int, socket.socket]
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        return tuple(self._held)
+
+    def release(self, *ports: int) -> None:
+        """Let go of these, as their daemons start now; of all without any."""
+        for port in ports or self.ports:
+            self._held[port].close()
+
+
+def reserve(count: int, taken: frozenset[int], first: int | None = None) -> Reservation:
+    """Take `count` ports below the ephemeral range; with `first`, exactly those from there on.
 
     Raises `HpcliError` naming the ports that are in use.
     """
     if first is not None:
         return _exactly(first, count, taken)
     every = range(FIRST, _ephemeral_start())
-    # Another user's cluster may be looking at this very moment, and no lock is shared with it.
     start = secrets.randbelow(len(every))
-    found: list[int] = []
+    held: dict[int, socket.socket] = {}
     for port in (*every[start:], *every[:start]):
-        if port not in taken and _is_free(port):
-            found.append(port)
-        if len(found) == count:
-            return tuple(found)
+        if port not in taken and (listener := _listen(port)):
+            held[port] = listener
+        if len(held) == count:
+            return Reservation(held)
+    Reservation(held).release()
     raise HpcliError(
         "ports",
-        f"found {len(found)} free on 127.0.0.1 between {FIRST} and {_ephemeral_start()}, expected {count}",
+        f"found {len(held)} free on 127.0.0.1 between {FIRST} and {_ephemeral_start()}, expected {count}",
         "stop another cluster (hpcli cluster list), or use fewer nodes",
     )
 
 
-def _exactly(first: int, count: int, taken: frozenset[int]) -> tuple[int, ...]:
-    wanted = range(first, first + count)
-    used = [port for port in wanted if port in taken or not _is_free(port)]
-    if used:
-        shown = ", ".join(map(str, used[:5])) + (" ..." if len(used) > 5 else "")
-        raise HpcliError(
-            "local.first_port",
-            f"found {shown} in use, expected {count} free ports from {first} on",
-            "choose another first_port, or leave it out so that free ports are found",
-        )
-    return tuple(wanted)
+def _exactly(first: int, count: int, taken: frozenset[int]) -> Reservation:
+    tried = {port: None if port in taken else _listen(port) for port in range(first, first + count)}
+    held = {port: listener for port, listener in tried.items() if listener}
+    used = [port for port in tried if port not in held]
+    if not used:
+        return Reservation(held)
+    Reservation(held).release()
+    shown = ", ".join(map(str, used[:5])) + (" ..." if len(used) > 5 else "")
+    raise HpcliError(
+        "local.first_port",
+        f"found {shown} in use, expected {count} free ports from {first} on",
+        "choose another first_port, or leave it out so that free ports are found",
+    )
 
 
 def _ephemeral_start() -> int:
@@ -59,16 +78,18 @@ def _ephemeral_start() -> int:
         return 32_768
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # Without this, ports of connections that have just closed would look taken.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            probe.listen(1)
-        except OSError:
-            return False
-    return True
+def _listen(port: int) -> socket.socket | None:
+    """A socket that listens there; None when somebody else does."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Without this, ports of connections that have just closed would look taken.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(1)
+    except OSError:
+        listener.close()
+        return None
+    return listener
 
 
 def is_listening(port: int) -> bool:
