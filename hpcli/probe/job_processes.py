@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from hpcli.transport import proc
 
+SRUN_GRACE = 1.0
+
 
 def processes_of(job_id: str, node: str, slurm_conf: str) -> set[int]:
     """Tasks, batch script and all their children; never slurmstepd, which must report the end.
@@ -25,7 +27,13 @@ def _tasks(job_id: str, node: str, slurm_conf: str) -> Iterable[int]:
 
 
 def kill_job(job_id: str, node: str, slurm_conf: str) -> int:
-    """SIGKILL them all and say how many there were."""
+    """SIGKILL them all and say how many there were.
+
+    srun comes last and gets a moment to end by itself: a slurmstepd that can no longer tell its srun
+    how the ranks ended tries on for two seconds, and the job stays COMPLETING so much longer.
+    """
     found = processes_of(job_id, node, slurm_conf)
-    proc.send(found, signal.SIGKILL)
+    launchers = {pid for pid in found if proc.name(pid) == "srun"}
+    proc.send(found - launchers, signal.SIGKILL)
+    proc.send(proc.wait_gone(launchers, SRUN_GRACE), signal.SIGKILL)
     return len(found)

@@ -61,9 +61,7 @@ class AgentService:
         """Carry out one order of the controller; orders for nodes we do not serve are not ours."""
         nodes = [str(node) for node in _list(order.get("nodes")) if node in self.watches]
         if order["order"] == "kill_job":
-            for node in nodes:
-                count = await asyncio.to_thread(self.kill, str(order["job"]), node)
-                log.info("killed %d processes of job %s on %s", count, order["job"], node)
+            await asyncio.gather(*(self._kill(str(order["job"]), node) for node in nodes))
         elif order["order"] == "accept":
             for node in nodes:
                 self._begin(self._accept(node, str(order["repair"])))
@@ -98,6 +96,10 @@ class AgentService:
         names = tuple(nodes)
         await asyncio.gather(*(self.watches[node].sample(self._shared) for node in names))
         await self._report(names)
+
+    async def _kill(self, job: str, node: str) -> None:
+        count = await asyncio.to_thread(self.kill, job, node)
+        log.info("killed %d processes of job %s on %s", count, job, node)
 
     async def _accept(self, node: str, repair: str) -> None:
         await self.watches[node].accept(repair)

@@ -70,6 +70,9 @@ class Recovery:
         self.journal.write(Kind.PAUSE, reason=reason, by=who)
         self.wake.set()
 
+    def _interval(self) -> float:
+        return next_interval(self.journal.ledger, self.clock.now(), self.interval, self.policy.evict_grace)
+
     async def _set_gate(self) -> None:
         """While the breaker is open or we are paused, a Prolog must touch no node either."""
         ledger = self.journal.ledger
@@ -80,20 +83,25 @@ class Recovery:
 
     async def _rest(self) -> None:
         try:
-            async with asyncio.timeout(next_interval(self.journal.ledger, self.clock.now(), self.interval)):
+            async with asyncio.timeout(self._interval()):
                 await self.wake.wait()
         except TimeoutError:
             pass
 
 
-def next_interval(ledger: Ledger, now: float, idle: float) -> float:
-    """Seconds until the next look: short while jobs are being moved, longer while machines boot."""
-    moving = (
+def next_interval(ledger: Ledger, now: float, idle: float, grace: float) -> float:
+    """Seconds until the next look: short while jobs are being moved, longer while machines boot.
+
+    The end of a job's grace is met to the point: Slurm 22.05 looks for the end of a job's processes
+    ever more seldom, 2.5 s and then only 5 s after it asked for it.
+    """
+    moving = [
         eviction
         for repair in ledger.repairs
         for eviction in repair.evictions
         if not eviction.running_again and now - eviction.at < EVICTION_WATCH
-    )
-    if any(moving):
-        return min(EVICTING_INTERVAL, idle)
+    ]
+    if moving:
+        ends = [left for eviction in moving if (left := eviction.at + grace - now) > 0 and not eviction.killed]
+        return min(EVICTING_INTERVAL, idle, *ends)
     return min(REPAIRING_INTERVAL, idle) if ledger.open else idle

@@ -57,6 +57,14 @@ def environment(pid: int) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in raw.split("\0") if "=" in pair)
 
 
+def name(pid: int) -> str:
+    """The kernel's short name of a process; "" when it is gone."""
+    try:
+        return (PROC / str(pid) / "comm").read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
 def command(pid: int) -> str:
     try:
         return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -100,12 +108,13 @@ def end(pids: Iterable[int], grace: float) -> None:
     send(left, signal.SIGTERM)
     # A frozen process acts on SIGTERM only once it runs again.
     send(left, signal.SIGCONT)
-    left = _wait_gone(left, grace)
+    left = wait_gone(left, grace)
     send(left, signal.SIGKILL)
-    _wait_gone(left, 5.0)
+    wait_gone(left, 5.0)
 
 
-def _wait_gone(pids: set[int], seconds: float) -> set[int]:
+def wait_gone(pids: set[int], seconds: float) -> set[int]:
+    """Wait up to `seconds` for their end and return those that are left."""
     deadline = time.monotonic() + seconds
     while pids and time.monotonic() < deadline:
         time.sleep(0.01)
