@@ -86,7 +86,7 @@ def _what(kind: str, body: Mapping[str, Any]) -> str:
     if kind == Kind.OPENED:
         return f"found {body['cause']}"
     if kind == Kind.REACHED:
-        return f"{body['milestone']}{job}".replace("_", " ")
+        return f"job {body['job']} runs again" if body.get("job") else str(body["milestone"])
     if kind == Kind.CLOSED:
         return str(body["outcome"])
     verb = {Kind.INTENT: "", Kind.DONE: " done", Kind.FAILED: " failed"}[Kind(kind)]
