@@ -10,9 +10,15 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"hpcli {__version__}\n")
         return
-    from hpcli.cli.main import run
+    try:
+        from hpcli.cli.main import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        # Pressed before, or after, there was anything that could say so.
+        sys.stderr.write("error: hpcli: interrupted\n")
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -157,16 +157,16 @@ def spec_path(given: str) -> Path:
 
 def load_spec(path: Path) -> "Spec":
     """Raises `SpecInvalid` with every problem of the file."""
+    from hpcli.health.overrides import fault_of
     from hpcli.health.registry import check_names
     from hpcli.spec.load import load_spec as load
 
-    return load(path, known_checks=check_names())
+    return load(path, known_checks=check_names(), health_fault=fault_of)
 
 
 def build(path: Path, progress: Progress) -> "LocalBuild":
-    """The build of a spec's cluster. Raises `SpecInvalid`."""
-    load_spec(path)
-    return build_text(path.read_text(), str(path), progress)
+    """The build of a spec's cluster. Raises as `load_spec` does."""
+    return _build(load_spec(path), path.read_text(), progress, owned=False)
 
 
 def build_text(text: str, source: str, progress: Progress, *, owned: bool = False) -> "LocalBuild":
@@ -174,12 +174,26 @@ def build_text(text: str, source: str, progress: Progress, *, owned: bool = Fals
 
     Raises `SpecInvalid`.
     """
-    from hpcli.providers.local.build import LocalBuild
-    from hpcli.providers.local.layout import Layout
     from hpcli.spec.load import parse_spec
 
-    spec = parse_spec(text, source)
+    return _build(parse_spec(text, source), text, progress, owned=owned)
+
+
+def _build(spec: "Spec", text: str, progress: Progress, *, owned: bool) -> "LocalBuild":
+    from hpcli.providers.local.build import LocalBuild
+    from hpcli.providers.local.layout import Layout
+
     return LocalBuild(Layout.of(spec.name), spec, text, local_transport(), progress, owned)
+
+
+async def already_up(work: "LocalBuild") -> bool:
+    """Whether that very cluster is up and answers: then its jobs are not to be disturbed."""
+    from hpcli.services.cluster import look
+
+    if not work.standing():
+        return False
+    health = await look(slurm_gateway(work.spec.name), controller(work.spec.name))
+    return not (health.slurm_error or health.controller_error)
 
 
 async def bring_up(work: "LocalBuild", progress: Progress) -> float:

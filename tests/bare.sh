@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # Prove on a bare Debian that a fresh clone works:  tests/bare.sh SUITE [COMMAND...]   (e.g. bookworm, trixie)
 # Runs each COMMAND (default: './run demo' './run test') in one unprivileged container that has git and
-# ca-certificates only, and prints how long each took. Needs a Docker engine and, once per suite, debootstrap and root.
-# HPCLI_MIRROR: where debootstrap takes packages from; PIP_*: given to the container; HPCLI_BARE_CACHE: the root file systems.
+# ca-certificates only (docker-slurm/base-image.sh makes it), and prints how long each took. Needs a Docker engine and,
+# once per suite, debootstrap and root. PIP_*: given to the container.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-CACHE=${HPCLI_BARE_CACHE:-$ROOT/build/bare}
 WORK=
 
 die() { printf 'bare: %s\n' "$*" >&2 && exit 1; }
@@ -17,8 +16,7 @@ main() {
     shift
     docker info >/dev/null 2>&1 || die "no Docker engine answers: start one (apt-get install docker.io; dockerd)"
     image=hpcli-bare:$suite
-    mkdir -p "$CACHE"
-    [[ -n $(docker image ls --quiet "$image") ]] || make_image "$suite" "$image"
+    "$ROOT/docker-slurm/base-image.sh" "$suite" "$image"
     WORK=$(mktemp -d)
     trap 'rm -rf "$WORK"' EXIT
     git -C "$ROOT" bundle create --quiet "$WORK/head.bundle" HEAD
@@ -26,21 +24,6 @@ main() {
     printf '%s\n' "$@" >"$WORK/commands"
     inside >"$WORK/inside.sh"
     contained "$image"
-}
-
-make_image() {
-    local tree
-    if [[ ! -e $CACHE/$1.tar ]]; then
-        ((EUID == 0)) || die "making the $1 root file system needs root, once"
-        tree=$(mktemp -d)
-        debootstrap --variant=minbase --include=git,ca-certificates "$1" "$tree" ${HPCLI_MIRROR:+"$HPCLI_MIRROR"} >"$CACHE/$1.log" ||
-            die "debootstrap failed, see $CACHE/$1.log"
-        tar -C "$tree" --numeric-owner --exclude='./var/cache/apt/archives/*.deb' --exclude='./var/lib/apt/lists/*_*' \
-            -cf "$CACHE/$1.tar.part" .
-        rm -rf --one-file-system "$tree"
-        mv "$CACHE/$1.tar.part" "$CACHE/$1.tar"
-    fi
-    docker import "$CACHE/$1.tar" "$2" >/dev/null
 }
 
 # What runs in the container: clone, then each command, its seconds, and whether it held.

@@ -70,7 +70,8 @@ class RealCluster:
                 return found
             if time.monotonic() > deadline:
                 controller = self.daemons.output("controller").read_text()[-3000:]
-                pytest.fail(f"not within {limit} s: {what}\n{controller}")
+                jobs = "\n".join(map(str, await self.gateway.jobs()))
+                pytest.fail(f"not within {limit} s: {what}\n{jobs}\n{controller}")
             await asyncio.sleep(0.05)
 
     async def until_closed(self, outcome: str = "returned", count: int = 1, limit: float = 40.0) -> None:

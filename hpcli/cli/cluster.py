@@ -2,19 +2,22 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpcli import app
 from hpcli.cli.confirm import confirm
-from hpcli.cli.interrupt import end_like_ctrl_c
+from hpcli.cli.interrupt import end_like_ctrl_c, run_or_undo
 from hpcli.cli.options import Options, common_options
 from hpcli.cli.output import Column, Output
 from hpcli.cli.progress import StderrProgress
 from hpcli.domain.cluster import Built
 from hpcli.providers.local.clusters import folders_of, list_built, take_down
 from hpcli.services.clusters import Status
+
+if TYPE_CHECKING:
+    from hpcli.providers.local.build import LocalBuild
 
 SPEC = "cluster.yaml"
 
@@ -29,9 +32,9 @@ LIST_COLUMNS = (
 
 
 def spec_option(command: Any) -> Any:
-    return click.option("-f", "--file", "spec", default=SPEC, show_default=True, metavar="FILE", help="The spec.")(
-        command
-    )
+    return click.option(
+        "-f", "--file", "spec", default=SPEC, show_default=True, metavar="FILE", help="The spec, or a cluster's name."
+    )(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,8 +48,9 @@ def cluster() -> None:
 def up(options: Options, spec: str) -> None:
     """Bring up the cluster of a spec, or revive one that is half dead.
 
-    Returns when every node is idle and every agent has reported. Nothing needs root; every daemon
-    listens on the loopback interface.
+    Returns when every node is idle and every agent has reported. One that is up already is left as it
+    is; to revive one ends the jobs that are left on it. Nothing needs root; every daemon listens on the
+    loopback interface.
 
     \b
     Examples:
@@ -56,20 +60,29 @@ def up(options: Options, spec: str) -> None:
     end_like_ctrl_c()
     progress = StderrProgress(options)
     build = app.build(app.spec_path(spec), progress)
+    seconds = run_or_undo(_up(build, progress))
+    name, count = build.spec.name, len(build.spec.nodes)
+    what = "is up already" if seconds is None else f"is up: {count} nodes idle after {seconds:.1f} s"
+    data = {"name": name, "nodes": count, "seconds": round(seconds or 0.0, 2), "already_up": seconds is None}
+    Output(options).result(data, f"cluster {name} {what}\nuse it: export HPCLI_CLUSTER={name}")
+
+
+async def _up(build: "LocalBuild", progress: StderrProgress) -> float | None:
+    """Seconds that it took; None when that very cluster is up and answers."""
     try:
-        seconds = asyncio.run(app.bring_up(build, progress))
+        return None if await app.already_up(build) else await app.bring_up(build, progress)
     finally:
         progress.done()
-    name, count = build.spec.name, len(build.spec.nodes)
-    text = f"cluster {name} is up: {count} nodes idle after {seconds:.1f} s\nuse it: export HPCLI_CLUSTER={name}"
-    Output(options).result({"name": name, "nodes": count, "seconds": round(seconds, 2)}, text)
 
 
 @cluster.command()
 @click.argument("name", required=False)
 @common_options
 def status(options: Options, name: str | None) -> None:
-    """Say what of a cluster is up: daemons, nodes, agents, repairs. Exits 1 when something is not.
+    """Say what of a cluster is up: daemons, nodes, agents, repairs.
+
+    Exits 1 when something is not, and while the breaker is open. NAME may be left out when HPCLI_CLUSTER is
+    set, or when there is only one cluster.
 
     \b
     Examples:
@@ -93,6 +106,7 @@ def _status_text(found: Status) -> str:
         f"  daemons     {found.daemons} running" + _bracket(", ".join(found.dead), "dead: "),
         f"  repairs     {found.open_repairs} under way" + (f"; breaker open: {found.breaker}" if found.breaker else ""),
     ]
+    lines += [f"  fault       {fault}" for fault in found.faults]
     return "\n".join([*lines, *(f"  error       {error}" for error in found.errors)])
 
 
@@ -106,7 +120,9 @@ def _bracket(text: str, label: str = "not: ") -> str:
 @click.option("--dry-run", is_flag=True, help="Say what would be removed.")
 @common_options
 def down(options: Options, name: str | None, yes: bool, dry_run: bool) -> None:
-    """Take a cluster down: end its jobs and daemons and remove its folder.
+    """End a cluster's jobs and daemons and remove its files.
+
+    NAME may be left out when HPCLI_CLUSTER is set, or when there is only one cluster.
 
     \b
     Examples:
@@ -141,7 +157,7 @@ def list_clusters(options: Options) -> None:
 @spec_option
 @common_options
 def validate(options: Options, spec: str) -> None:
-    """Check a spec and report every problem at once, each with file and line.
+    """Check a spec; report every problem at once.
 
     \b
     Example:
@@ -157,9 +173,10 @@ def validate(options: Options, spec: str) -> None:
 @click.option("-o", "--output", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Write the files here.")
 @common_options
 def render(options: Options, spec: str, folder: Path | None) -> None:
-    """Show slurm.conf, gres.conf and cgroup.conf as `up` would write them.
+    """Show the Slurm configuration that `up` would write.
 
-    Ports, host names and paths are those of a cluster brought up on this machine now.
+    slurm.conf, gres.conf, cgroup.conf, and slurmdbd.conf with accounting. Ports, host names and paths are
+    those of a cluster brought up on this machine now.
 
     \b
     Examples:

@@ -1,6 +1,5 @@
 """`hpcli demo`: a real cluster loses a node in the middle of a training run, and heals."""
 
-import asyncio
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpcli import app
-from hpcli.cli.interrupt import end_like_ctrl_c
+from hpcli.cli.interrupt import end_like_ctrl_c, run_or_undo
 from hpcli.cli.options import Options, common_options
 from hpcli.cli.output import Output
 from hpcli.cli.progress import StderrProgress
@@ -33,9 +32,9 @@ LONG = 6000
     show_default=True,
     help="A broken GPU needs another machine, a transient fault only a reboot.",
 )
-@click.option("--compare", is_flag=True, help="Do the same with stock Slurm settings; takes two minutes more.")
+@click.option("--compare", is_flag=True, help="Then the same fault with stock Slurm; takes two to three minutes more.")
 @click.option("--keep", is_flag=True, help="Leave the cluster up and say how to use it.")
-@click.option("--name", default="demo", show_default=True, help="Name of the cluster.")
+@click.option("--name", default="demo", show_default=True, metavar="NAME", help="Name of the cluster.")
 @common_options
 def demo(options: Options, fault: str, compare: bool, keep: bool, name: str) -> None:
     """Watch a cluster lose a node in mid-training, and heal.
@@ -52,8 +51,7 @@ def demo(options: Options, fault: str, compare: bool, keep: bool, name: str) -> 
       hpcli demo --keep
     """
     end_like_ctrl_c()
-    clear_leftover(name)
-    outcome = asyncio.run(_tell(options, name, fault == "broken", compare, keep))
+    outcome = run_or_undo(_tell(options, name, fault == "broken", compare, keep))
     Output(options).result(_summary(outcome), "")
     if not outcome.bit_equal:
         click.get_current_context().exit(1)
@@ -63,6 +61,7 @@ async def _tell(options: Options, name: str, broken: bool, compare: bool, keep: 
     progress = StderrProgress(options)
     story = Story(Output(options), progress)
     text = SPEC.read_text().replace("name: demo", f"name: {name}", 1)
+    await clear_leftover(name, progress)
     work = app.build_text(text, SPEC.name, progress, owned=True)
     try:
         story.chapter("A real Slurm cluster on this machine")
@@ -76,9 +75,10 @@ async def _tell(options: Options, name: str, broken: bool, compare: bool, keep: 
             story.kept(name, str(work.layout.slurm_conf))
         return outcome
     finally:
-        progress.done()
         if not (keep and sys.exc_info()[0] is None):
+            # Before any talk: the terminal may be gone.
             work.undo()
+        progress.done()
 
 
 async def _heal(name: str, story: Story, seconds: float, broken: bool) -> Outcome:

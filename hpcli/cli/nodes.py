@@ -28,12 +28,13 @@ NODES_COLUMNS = (
 def nodes(options: Options, hostlist: str) -> None:
     """List nodes; those in the same state for the same reason are one line.
 
-    CPUS and GPUS are allocated/all. In a pipe: the same columns separated by tabs, without a header.
+    CPUS and GPUS are allocated/all; * behind a state: the node does not answer. In a pipe: the same columns
+    separated by tabs, without a header.
 
     \b
     Examples:
       hpcli nodes
-      hpcli nodes c[1-4,7]
+      hpcli nodes 'c[1-4,7]'
       hpcli nodes --json | jq '.data[] | select(.reason != "")'
     """
     rows = asyncio.run(list_nodes(slurm_gateway(options.cluster), hostlist))

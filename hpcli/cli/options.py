@@ -25,7 +25,7 @@ class Options:
 
 _CLUSTER = click.option("-C", "--cluster", metavar="NAME", help="Which cluster [env: HPCLI_CLUSTER].")
 _LONG_CLUSTER = click.option("--cluster", metavar="NAME", help="Which cluster [env: HPCLI_CLUSTER].")
-_JSON = click.option("--json", is_flag=True, help="Print one JSON object instead of a table.")
+_JSON = click.option("--json", is_flag=True, help="Print one JSON object, for programs.")
 _NO_COLOR = click.option("--no-color", is_flag=True, help="No colours [env: NO_COLOR].")
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but results and errors.")
 _VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Say more.")

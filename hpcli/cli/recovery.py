@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from dataclasses import asdict
 
 import click
 
 from hpcli import app
 from hpcli.cli.options import Options, common_options
 from hpcli.cli.output import Column, Output
-from hpcli.services.history import RepairRow, Step, clock_time, history, repairs
+from hpcli.services.history import RepairRow, Step, clock_time, history, recovery_status
 
 OUTCOMES = {"returned": "green", "under way": "yellow"}
 
@@ -34,35 +33,43 @@ STEP_COLUMNS = (
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def recovery() -> None:
-    """See what is being repaired and why; reset the breaker."""
+    """See what is being repaired and why; reset the breaker; pause.
+
+    Anybody may look; reset, pause and resume need root, SlurmUser or a Slurm operator.
+    """
 
 
 @recovery.command()
 @common_options
 def status(options: Options) -> None:
-    """List repairs, and say whether the breaker is open.
+    """List repairs, the faults that stand, and say whether the breaker is open.
 
     \b
     Example:
       hpcli recovery status
     """
-    rows, breaker, paused = asyncio.run(repairs(app.controller(options.cluster), time.time()))
+    found = asyncio.run(recovery_status(app.controller(options.cluster), time.time()))
     output = Output(options)
     if options.json:
-        output.result({"repairs": [asdict(row) for row in rows], "breaker_open": breaker, "paused": paused}, "")
+        output.result(found, "")
         return
-    output.rows(rows, REPAIR_COLUMNS, empty="no repairs yet")
-    if breaker:
-        output.note(f"breaker open: {breaker}\nnothing new is repaired until: hpcli recovery reset")
-    if paused:
-        output.note(f"paused: {paused}\nno step is taken until: hpcli recovery resume")
+    output.rows(found.repairs, REPAIR_COLUMNS, empty="no repairs yet")
+    for fault in found.faults:
+        output.note(f"fault stands on {fault}")
+    if found.breaker_open:
+        output.note(f"breaker open: {found.breaker_open}\nnothing new is repaired until: hpcli recovery reset")
+    if found.paused:
+        output.note(f"paused: {found.paused}\nno step is taken until: hpcli recovery resume")
 
 
 @recovery.command("history")
 @click.argument("node", required=False, default="")
 @common_options
 def show_history(options: Options, node: str) -> None:
-    """Tell every repair step by step: what was seen, decided and done, and when.
+    """Tell every repair step by step, or those of one node.
+
+    A word alone is what is about to be done, "done" that it was taken, "failed" why not. AT is seconds
+    since the repair was opened.
 
     \b
     Examples:
@@ -76,7 +83,10 @@ def show_history(options: Options, node: str) -> None:
 @recovery.command()
 @common_options
 def reset(options: Options) -> None:
-    """Close the breaker again, after you have looked at why so many nodes failed.
+    """Close the breaker, so that repairs begin again.
+
+    First look at why so many nodes failed: if more of them than the limit still are faulty, it opens
+    again at once.
 
     \b
     Example:
@@ -87,10 +97,12 @@ def reset(options: Options) -> None:
 
 
 @recovery.command()
-@click.option("--reason", default="paused by hand", help="Shown to whoever asks.")
+@click.option("--reason", default="paused by hand", help="Shown by recovery status.")
 @common_options
 def pause(options: Options, reason: str) -> None:
-    """Take no step at all until resumed; what runs already runs on.
+    """Begin no repair and go on with none until resumed.
+
+    A reboot or replacement that runs ends by itself; jobs that were requeued are still set going.
 
     \b
     Example:

@@ -17,6 +17,7 @@ from hpcli.errors import HpcliError, Unsafe
 from hpcli.ports import SlurmGateway
 from hpcli.services.answers import Answers
 from hpcli.services.apply import Executor
+from hpcli.services.audit import Audit
 from hpcli.services.desk import ReportDesk, Trust
 from hpcli.services.observe import Journal, Observer
 from hpcli.services.recovery import Recovery
@@ -52,8 +53,9 @@ async def _assemble(settings: ControllerSettings) -> Hub:
     observer = Observer(gateway, provider, desk, journal, clock, settings.policy)
     executor = Executor(gateway, provider, connections, journal, wake)
     recovery = Recovery(observer, executor, journal, settings.policy, clock, wake, settings.interval)
-    answers = Answers(desk, journal, recovery, gateway, os.getuid())
-    return Hub(desk, answers, connections, journal, app.credentials(settings.munge_socket), clock, wake)
+    audit = Audit(journal, clock)
+    answers = Answers(desk, journal, recovery, gateway, audit, os.getuid())
+    return Hub(desk, answers, connections, journal, audit, app.credentials(settings.munge_socket), clock, wake)
 
 
 async def _nodes_when_up(gateway: SlurmGateway) -> tuple[Node, ...]:

@@ -5,17 +5,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpcli.domain.ledger import Kind
-from hpcli.errors import HpcliError, Unreachable
+from hpcli.errors import HpcliError
 from hpcli.ports import Claim, Clock, Credentials
 from hpcli.services.answers import Answers
+from hpcli.services.audit import Audit
 from hpcli.services.desk import ReportDesk
 from hpcli.services.observe import Journal
 from hpcli.transport.channel import Channel, Message, TooLong
 
 log = logging.getLogger(__name__)
 
-AUDIT_PAUSE = 1.0
+HELLO_LIMIT = 30.0
+"""Seconds in which a new connection must show one valid credential."""
 
 
 @dataclass(slots=True)
@@ -61,33 +62,38 @@ class Hub:
     answers: Answers
     connections: Connections
     journal: Journal
+    audit: Audit
     credentials: Credentials
     clock: Clock
     wake: asyncio.Event
-    _audited: dict[str, float] = field(default_factory=dict)
+    hello_limit: float = HELLO_LIMIT
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end."""
         channel = Channel(reader, writer, self.credentials)
         try:
-            await self._converse(channel)
+            async with asyncio.timeout(self.hello_limit) as patience:
+                await self._converse(channel, patience)
         except (EOFError, OSError):
             pass
         except TooLong as error:
-            self._audit(f"{error} from {channel.peer}")
+            self.audit.refuse(channel.peer_host, f"{error} from {channel.peer}")
+        except HpcliError as error:
+            log.error("connection of %s ends: %s", channel.peer, error)
         finally:
             self.connections.forget(channel)
             await channel.close()
 
-    async def _converse(self, channel: Channel) -> None:
+    async def _converse(self, channel: Channel, patience: asyncio.Timeout) -> None:
         while True:
             try:
                 claim, message = await channel.receive()
             except TooLong:
                 raise
-            except Unreachable as error:
-                self._audit(f"{error} from {channel.peer}")
+            except HpcliError as error:
+                self.audit.refuse(channel.peer_host, f"{error} from {channel.peer}")
                 continue
+            patience.reschedule(None)
             if message.get("kind") == "report":
                 await self._take_reports(channel, claim, message)
             else:
@@ -97,7 +103,7 @@ class Hub:
         raw = message.get("reports")
         believed, refused = self.desk.take(claim, raw if isinstance(raw, list) else [None], self.clock.now())
         for why in refused:
-            self._audit(why)
+            self.audit.refuse(f"uid {claim.uid}", why)
         known = {node for node, served_by in self.connections.by_node.items() if served_by is channel}
         new = [report.node for report in believed if report.node not in known]
         self.connections.by_node.update(dict.fromkeys(new, channel))
@@ -114,15 +120,3 @@ class Hub:
         for node in nodes:
             if repair := self.answers.awaiting_acceptance(node):
                 await self.connections.accept(repair, [node])
-
-    def _audit(self, why: str) -> None:
-        """Into the journal, but a flood of the same costs one entry a second."""
-        log.warning("refused: %s", why)
-        now = self.clock.now()
-        if now - self._audited.get(why, 0.0) < AUDIT_PAUSE:
-            return
-        self._audited = {text: at for text, at in self._audited.items() if now - at < AUDIT_PAUSE} | {why: now}
-        try:
-            self.journal.write(Kind.AUDIT, refused=why)
-        except HpcliError as error:
-            log.error("%s", error)

@@ -9,10 +9,11 @@ from hpcli.domain.ledger import Generation, Milestone, Outcome, Step
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One node of a repair, with the machine's generation when the decision was made."""
+    """One node of a repair, with the machine's generation and its jobs when the decision was made."""
 
     node: str
     generation: Generation
+    jobs: tuple[Job, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,10 @@ def _opened(seen: Observation, faults: tuple[Fault, ...]) -> tuple[Open, ...]:
     """One repair id per cause, so that one drain carries all of its nodes."""
     by_cause = groupby(sorted(faults, key=lambda fault: fault[1].cause), key=lambda fault: fault[1].cause)
     return tuple(
-        Open(f"r{number}", tuple(Target(node, seen.generation(node)) for node, _ in group), group[0][1])
+        Open(f"r{number}", tuple(_target(seen, node) for node, _ in group), group[0][1])
         for number, group in enumerate((list(members) for _, members in by_cause), seen.ledger.next_number)
     )
+
+
+def _target(seen: Observation, node: str) -> Target:
+    return Target(node, seen.generation(node), seen.jobs_on.get(node, ()))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from hpcli.domain.action import Action, OnJob, OnNodes, Reach, Target
+from hpcli.domain.fault import standing_fault
 from hpcli.domain.job import Job
 from hpcli.domain.ledger import Eviction, Milestone, Repair, Step
 from hpcli.domain.observation import Observation
@@ -14,7 +15,8 @@ RELEASE_INTERVAL = 1.0
 
 def clear_node(seen: Observation, policy: Policy, repair: Repair) -> tuple[Action, ...]:
     """The steps that take the jobs off an evicted node, each job at its own stage."""
-    if not repair.evict:
+    fault = standing_fault(seen, repair.node)
+    if not (repair.evict or (fault and fault.evict)):
         return ()
     found = (_next_for(seen, policy, repair, job) for job in seen.jobs_on.get(repair.node, ()))
     return tuple(action for action in found if action)

@@ -155,9 +155,10 @@ def _bounded(latched: dict[tuple[str, str], Incident]) -> dict[tuple[str, str], 
     return dict(kept)
 
 
-def _worst_first(incident: Incident) -> tuple[bool, int, float, str, str]:
+def _worst_first(incident: Incident) -> tuple[bool, int, float, bool, str, str]:
+    """What the kernel said goes before the check that saw the consequence at the same moment."""
     rank = -_ORDER.index(incident.remedy)
-    return not incident.evict, rank, incident.first_seen, incident.cause, incident.component
+    return not incident.evict, rank, incident.first_seen, not incident.latched, incident.cause, incident.component
 
 
 def _clean(text: str) -> str:

@@ -4,7 +4,7 @@ A journal entry is (kind, body, time). Intent is written before anything is touc
 crash the fold shows what may or may not have happened; what did happen is then observed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeAlias
@@ -179,9 +179,18 @@ def _opened(ledger: Ledger, at: float, body: Body) -> Ledger:
         remedy=Remedy(str(body["remedy"])),
         opened_at=at,
         generation=_generation(body),
+        evictions=tuple(_lost_jobs(body, at)),
     )
     number = max(ledger.next_number, int(repair.id.removeprefix("r")) + 1)
     return replace(ledger, open={**ledger.open, repair.node: repair}, next_number=number)
+
+
+def _lost_jobs(body: Body, at: float) -> Iterator[Eviction]:
+    """Jobs on an unusable node: Slurm may take them off by itself (a failed Prolog) before we ask it to."""
+    jobs = body.get("jobs", [])
+    if body["evict"] and isinstance(jobs, list | tuple):
+        for label, restarts, nodes in jobs:
+            yield Eviction(str(label), int(restarts), str(nodes), at)
 
 
 def _change_repairs(ledger: Ledger, at: float, kind: Kind, body: Body) -> Ledger:
@@ -220,7 +229,8 @@ def _intent(repair: Repair, at: float, body: Body) -> Repair:
     repair = replace(repair, taken=taken)
     if step in (Step.REQUEUE, Step.CANCEL):
         eviction = Eviction(str(body["job"]), int(str(body["restarts"])), str(body["job_nodes"]), at)
-        return replace(repair, evictions=(*repair.evictions, eviction))
+        others = (e for e in repair.evictions if (e.job, e.restarts) != (eviction.job, eviction.restarts))
+        return replace(repair, evictions=(*others, eviction))
     if step == Step.RELEASE:
         return _change_eviction(repair, body, lambda eviction: replace(eviction, released_at=at))
     if step == Step.KILL:

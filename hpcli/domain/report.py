@@ -6,6 +6,8 @@ from hpcli.domain.check import Blame, CheckResult, Incident, Remedy, Severity
 
 PROTOCOL = 1
 MAX_REPORT = 1 << 20
+MAX_SEQ = (1 << 63) - 1
+"""What SQLite can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +49,26 @@ def from_dict(raw: object) -> NodeReport:
             node=_text(raw["node"]),
             boot_id=_text(raw["boot_id"]),
             instance_id=_text(raw["instance_id"]),
-            seq=int(raw["seq"]),
+            seq=_seq(raw["seq"]),
             at=float(raw["at"]),
             complete=bool(raw["complete"]),
             results=tuple(_result(r) for r in raw["results"]),
             incidents=tuple(_incident(i) for i in raw["incidents"]),
             acceptance=Acceptance(**raw["acceptance"]) if raw.get("acceptance") else None,
         )
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+    except (AssertionError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"not a node report: {error!r}") from None
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected text, found {value!r}")
+    return value
+
+
+def _seq(value: object) -> int:
+    if not isinstance(value, int) or not 0 < value <= MAX_SEQ:
+        raise ValueError(f"expected a sequence number, found {value!r}")
     return value
 
 

@@ -62,6 +62,7 @@ class AgentSettings:
 
 
 def write_settings(path: Path, settings: ControllerSettings | AgentSettings) -> None:
+    path.touch(mode=0o600)
     path.write_text(json.dumps(asdict(settings), indent=1) + "\n")
 
 

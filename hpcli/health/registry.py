@@ -1,10 +1,7 @@
-"""All checks, in the order in which they are shown, and running some of them."""
+"""All checks, in the order in which they are shown."""
 
 from hpcli.health import gpu, slurm, storage, system
-from hpcli.health.check import AnyCheck, Context, Scope
-from hpcli.health.run import CheckRound, run_check, run_checks
-
-__all__ = ["CHECKS", "CheckRound", "Context", "Scope", "check_names", "run_check", "run_checks"]
+from hpcli.health.check import AnyCheck
 
 CHECKS: tuple[AnyCheck, ...] = (
     gpu.COUNT,

@@ -64,7 +64,10 @@ def _version_lines(version: tuple[int, int]) -> tuple[str, ...]:
 
 
 def _prolog_lines(site: SlurmSite) -> tuple[str, ...]:
-    gate = (f"Prolog={safe.path('prolog', site.prolog)}", "PrologFlags=Alloc") if site.prolog else ()
+    # Without PrologFlags=Alloc: slurmd drops what it knows of a requeued job's old credential at most every
+    # two seconds (_clear_expired_job_states in slurm_cred.c), and with Alloc a job that starts again sooner may
+    # wait 20 s for a Prolog that has run already, after which Slurm drains the healthy node.
+    gate = (f"Prolog={safe.path('prolog', site.prolog)}",) if site.prolog else ()
     task = (f"TaskProlog={safe.path('task prolog', site.task_prolog)}",) if site.task_prolog else ()
     return (*gate, *task)
 

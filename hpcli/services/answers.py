@@ -4,9 +4,10 @@ import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
-from hpcli.domain.ledger import Kind, Repair, Step
+from hpcli.domain.ledger import Repair, Step
 from hpcli.errors import HpcliError, Unsafe
 from hpcli.ports import Claim, SlurmGateway
+from hpcli.services.audit import Audit
 from hpcli.services.desk import ReportDesk
 from hpcli.services.observe import Journal
 from hpcli.services.recovery import Recovery
@@ -25,6 +26,7 @@ class Answers:
     journal: Journal
     recovery: Recovery
     gateway: SlurmGateway
+    audit: Audit
     own_uid: int
 
     async def answer(self, claim: Claim, message: Mapping[str, object]) -> Reply:
@@ -83,7 +85,7 @@ class Answers:
             return
         level = await self.gateway.admin_level(_user(claim.uid))
         if level not in OPERATORS:
-            self.journal.write(Kind.AUDIT, refused=f"{what} by uid {claim.uid}")
+            self.audit.refuse(f"uid {claim.uid}", f"{what} by uid {claim.uid}")
             raise Unsafe(
                 f"recovery {what}",
                 f"found user {_user(claim.uid)}, expected root, SlurmUser or a Slurm operator",

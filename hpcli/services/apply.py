@@ -1,6 +1,7 @@
 """Carry actions out: intent into the journal first, then Slurm, provider or agents, then the outcome."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from hpcli.domain.ledger import Kind, Outcome, Step
 from hpcli.errors import HpcliError
 from hpcli.ports import Agents, Provider, SlurmGateway
 from hpcli.services.observe import Journal
+
+log = logging.getLogger(__name__)
 
 SLURM_STATE = {Step.DRAIN: "drain", Step.DOWN: "down", Step.RETURN: "resume"}
 
@@ -87,6 +90,9 @@ class Executor:
     ) -> None:
         try:
             await self._settle(body, step)
+        except HpcliError as error:
+            # The journal takes no entry now. Its intent stands, so the next look takes the step up again.
+            log.error("%s", error)
         finally:
             del self._running[key]
             self.done.set()
@@ -165,6 +171,7 @@ def _opened(action: Open, target: Target) -> dict[str, object]:
         "remedy": incident.remedy,
         "first_seen": incident.first_seen,
         "evidence": list(incident.evidence),
+        "jobs": [[job.label, job.restarts, job.nodes] for job in target.jobs],
         "boot_id": target.generation.boot_id,
         "instance_id": target.generation.instance_id,
     }

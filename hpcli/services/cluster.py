@@ -1,12 +1,12 @@
 """Is a cluster up and whole? Waiting until it is, and saying what is missing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ClusterShell.NodeSet import NodeSet
 
 from hpcli.domain.node import Node
-from hpcli.errors import HpcliError, TimedOut
+from hpcli.errors import HpcliError, TimedOut, Unreachable
 from hpcli.ports import Clock, Controller, Progress, SlurmGateway
 
 POLL = 0.15
@@ -25,19 +25,30 @@ class Health:
 
     @property
     def not_idle(self) -> tuple[str, ...]:
-        return tuple(node.name for node in self.nodes if "IDLE" not in node.states or not node.schedulable)
+        return tuple(node.name for node in self.nodes if not (_idle(node) or _out_on_purpose(node)))
 
     @property
     def silent(self) -> tuple[str, ...]:
         return tuple(node.name for node in self.nodes if node.name not in self.reporting)
 
 
-async def look(gateway: SlurmGateway, controller: Controller) -> Health:
-    """Ask both; what does not answer is part of the answer."""
+def _idle(node: Node) -> bool:
+    return "IDLE" in node.states and node.schedulable
+
+
+def _out_on_purpose(node: Node) -> bool:
+    """Drained before, by a person or as parked, and in touch with slurmctld: nothing to wait for."""
+    return node.drain and bool(node.reason) and "NOT_RESPONDING" not in node.states
+
+
+async def look(gateway: SlurmGateway, controller: Controller, dead: Collection[str] = ()) -> Health:
+    """Ask both; what does not answer is part of the answer. `dead` daemons need not be waited for."""
     nodes: tuple[Node, ...] = ()
     slurm_error = controller_error = ""
     reporting: frozenset[str] = frozenset()
     try:
+        if "slurmctld" in dead:
+            raise Unreachable("slurmctld", "it does not run")
         nodes = await gateway.nodes()
     except HpcliError as error:
         slurm_error = str(error)

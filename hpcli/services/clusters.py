@@ -8,6 +8,7 @@ from hpcli.domain.cluster import Built
 from hpcli.errors import HpcliError
 from hpcli.ports import Controller, SlurmGateway
 from hpcli.services.cluster import look
+from hpcli.services.history import standing_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +29,19 @@ class Status:
     dead: tuple[str, ...]
     open_repairs: int
     breaker: str
+    faults: tuple[str, ...]
     errors: tuple[str, ...]
 
     @property
     def healthy(self) -> bool:
-        return not (self.errors or self.dead or self.out_of_service or self.silent or self.breaker)
+        wrong = (self.errors, self.dead, self.out_of_service, self.silent, self.breaker, self.faults)
+        return not any(wrong)
 
 
 async def status(built: Built, gateway: SlurmGateway, controller: Controller) -> Status:
     """Ask Slurm and controller; what does not answer is part of the status."""
-    health = await look(gateway, controller)
-    repairs, breaker = await _repairs(controller)
+    health = await look(gateway, controller, built.dead)
+    repairs, breaker, faults = await _repairs(controller)
     out = [node.name for node in health.nodes if not node.schedulable] if health.nodes else list(built.nodes)
     silent = [node for node in built.nodes if node not in health.reporting]
     return Status(
@@ -56,13 +59,15 @@ async def status(built: Built, gateway: SlurmGateway, controller: Controller) ->
         dead=built.dead,
         open_repairs=repairs,
         breaker=breaker,
+        faults=faults,
         errors=tuple(filter(None, (health.slurm_error, health.controller_error))),
     )
 
 
-async def _repairs(controller: Controller) -> tuple[int, str]:
+async def _repairs(controller: Controller) -> tuple[int, str, tuple[str, ...]]:
     try:
         answer = await controller.ask("status")
     except HpcliError:
-        return 0, ""
-    return sum(not repair["outcome"] for repair in answer["repairs"]), str(answer["breaker_open"])
+        return 0, "", ()
+    under_way = sum(not repair["outcome"] for repair in answer["repairs"])
+    return under_way, str(answer["breaker_open"]), standing_faults(answer)

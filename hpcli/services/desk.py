@@ -1,10 +1,14 @@
 """Which reports count: the trust rules, and the newest believed report of each node."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpcli.domain.report import NodeReport, from_dict
+from hpcli.errors import HpcliError
 from hpcli.ports import Claim, Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,21 @@ class ReportDesk:
             self._sequences[report.node] = report.seq
             self.latest[report.node] = report
             self.received_at[report.node] = now
-        if believed:
-            self.store.remember_sequences({report.node: report.seq for report in believed})
+        self._remember(believed)
         return believed, refused
 
     def fresh(self, now: float, timeout: float) -> dict[str, NodeReport]:
         """The newest report of each node that was heard of within `timeout` seconds."""
         return {node: report for node, report in self.latest.items() if now - self.received_at[node] <= timeout}
+
+    def _remember(self, believed: Sequence[NodeReport]) -> None:
+        """On a full disk reports still count, and nothing can follow from them: every step needs the journal."""
+        if not believed:
+            return
+        try:
+            self.store.remember_sequences({report.node: report.seq for report in believed})
+        except HpcliError as error:
+            log.error("%s", error)
 
     def _judge(self, claim: Claim, item: object) -> tuple[NodeReport | None, str]:
         try:

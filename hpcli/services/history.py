@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hpcli.domain.check import Severity
+from hpcli.domain.check import Remedy, Severity
 from hpcli.domain.ledger import Entry, Kind
 from hpcli.errors import HpcliError
 from hpcli.ports import Controller
@@ -36,11 +36,29 @@ class Step:
     why: str
 
 
-async def repairs(controller: Controller, now: float) -> tuple[tuple[RepairRow, ...], str, str]:
-    """Repairs, the newest last; why the breaker is open; why recovery is paused."""
+@dataclass(frozen=True, slots=True)
+class RecoveryStatus:
+    """Repairs, the newest last; faults that stand now; why the breaker is open or recovery paused."""
+
+    repairs: tuple[RepairRow, ...]
+    faults: tuple[str, ...]
+    breaker_open: str
+    paused: str
+
+
+async def recovery_status(controller: Controller, now: float) -> RecoveryStatus:
     answer = await controller.ask("status")
     rows = tuple(_row(repair, now) for repair in answer["repairs"])
-    return rows, str(answer["breaker_open"]), str(answer["paused"])
+    return RecoveryStatus(rows, standing_faults(answer), str(answer["breaker_open"]), str(answer["paused"]))
+
+
+def standing_faults(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    """What stands on each faulty node, as `c3: xid79, gpu.count`; also where the breaker lets nothing begin."""
+    found = {
+        node: [incident["cause"] for incident in report["incidents"] if incident["remedy"] != Remedy.NONE]
+        for node, report in answer["nodes"].items()
+    }
+    return tuple(f"{node}: {', '.join(causes)}" for node, causes in sorted(found.items()) if causes)
 
 
 async def check_counts(controller: Controller) -> tuple[int, int]:

@@ -11,21 +11,33 @@ from hpcli.spec.document import Document, Value, read_document
 from hpcli.spec.explain import explain, mend
 from hpcli.spec.model import Spec
 from hpcli.spec.problems import Finding, Loc, Problem, SpecInvalid, show, where
-from hpcli.spec.rules import LOCAL_MAX_NODES, Limits, judge
+from hpcli.spec.rules import LOCAL_MAX_NODES, HealthFault, Limits, judge
 
 MAX_BYTES = 1 << 20
 
 
-def load_spec(path: Path, *, max_nodes: int = LOCAL_MAX_NODES, known_checks: Iterable[str] | None = None) -> Spec:
+def load_spec(
+    path: Path,
+    *,
+    max_nodes: int = LOCAL_MAX_NODES,
+    known_checks: Iterable[str] | None = None,
+    health_fault: HealthFault | None = None,
+) -> Spec:
     """Read a spec file. Raises `NotFound`, `UsageFault` if it cannot be read, or `SpecInvalid`."""
-    return parse_spec(_text(path), str(path), max_nodes=max_nodes, known_checks=known_checks)
+    text = _text(path)
+    return parse_spec(text, str(path), max_nodes=max_nodes, known_checks=known_checks, health_fault=health_fault)
 
 
 def parse_spec(
-    text: str, source: str, *, max_nodes: int = LOCAL_MAX_NODES, known_checks: Iterable[str] | None = None
+    text: str,
+    source: str,
+    *,
+    max_nodes: int = LOCAL_MAX_NODES,
+    known_checks: Iterable[str] | None = None,
+    health_fault: HealthFault | None = None,
 ) -> Spec:
-    """Parse a spec. `max_nodes` is the provider's; `known_checks` None accepts any. Raises `SpecInvalid`."""
-    limits = Limits(max_nodes, None if known_checks is None else frozenset(known_checks))
+    """Parse a spec. `max_nodes` is the provider's; without `known_checks` any name will do. Raises `SpecInvalid`."""
+    limits = Limits(max_nodes, None if known_checks is None else frozenset(known_checks), health_fault)
     document = read_document(text, source)
     if not isinstance(document.value, dict):
         raise SpecInvalid(source, document.problems or (_not_a_mapping(document, source),))

@@ -5,9 +5,10 @@ of the file, not about the file.
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from hpcli.errors import HpcliError
 from hpcli.spec.hostlist import MAX_NODES, expand, fold, size_bound
 from hpcli.spec.model import Spec
 from hpcli.spec.problems import Finding, show
@@ -19,12 +20,19 @@ DAEMON_PORTS = 4
 """Ports beside the nodes': slurmctld, slurmdbd, hpcli's controller and its health page."""
 
 
+HealthFault = Callable[[str, str, Mapping[str, object]], HpcliError | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the provider and the health catalogue allow. No `known_checks` means any name will do."""
+    """What the provider and the health catalogue allow. No `known_checks` means any name will do.
+
+    `health_fault` judges the section (`checks` or `kernel_log`), key and value of one override.
+    """
 
     max_nodes: int = LOCAL_MAX_NODES
     known_checks: frozenset[str] | None = None
+    health_fault: HealthFault | None = None
 
 
 Check = Callable[[Spec, Limits], Iterator[Finding]]
@@ -173,9 +181,22 @@ def _checks(spec: Spec, limits: Limits) -> Iterator[Finding]:
     for name, parameters in spec.health.checks.items():
         loc = ("health", "checks", name)
         if limits.known_checks is not None and name not in limits.known_checks:
-            yield Finding(loc, "an unknown check", "a check of: hpcli health list", _close(name, limits.known_checks))
+            expected = f"one of {', '.join(sorted(limits.known_checks))}"
+            yield Finding(loc, "an unknown check", expected, _close(name, limits.known_checks))
         if not isinstance(parameters.get("enabled", True), bool):
             yield Finding((*loc, "enabled"), show(parameters["enabled"]), "true or false")
+
+
+def _health_overrides(spec: Spec, limits: Limits) -> Iterator[Finding]:
+    """The agents' own judgement, told with file and line."""
+    sections = {"checks": spec.health.checks, "kernel_log": spec.health.kernel_log}
+    for section, overrides in sections.items():
+        for key, value in overrides.items():
+            fault = limits.health_fault(section, key, value) if limits.health_fault else None
+            if fault:
+                found, _, expected = fault.message.removeprefix("found ").partition(", expected ")
+                near = fault.hint.removeprefix("did you mean ").rstrip("?") if "did you mean" in fault.hint else ""
+                yield Finding(("health", section, key), found, expected, near)
 
 
 def _close(word: str, known: Iterable[str]) -> str:
@@ -198,4 +219,5 @@ RULES: tuple[Rule, ...] = (
     Rule(_one_default),
     Rule(_ports, _NAMES),
     Rule(_checks),
+    Rule(_health_overrides, ("health.checks", "health.kernel_log")),
 )

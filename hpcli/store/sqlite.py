@@ -42,9 +42,13 @@ class SqliteStore:
         return cursor.lastrowid or 0
 
     def since(self, entry_id: int) -> Sequence[Entry]:
-        """Entries after the one with this number, oldest first."""
-        rows = self._database.execute("SELECT id, at, kind, body FROM journal WHERE id > ? ORDER BY id", (entry_id,))
-        return [(number, at, kind, json.loads(body)) for number, at, kind, body in rows]
+        """Entries after the one with this number, oldest first. Raises `HpcliError` (a damaged file)."""
+        query = "SELECT id, at, kind, body FROM journal WHERE id > ? ORDER BY id"
+        try:
+            rows = self._database.execute(query, (entry_id,)).fetchall()
+            return [(number, at, kind, json.loads(body)) for number, at, kind, body in rows]
+        except (sqlite3.Error, ValueError) as error:
+            raise self._broken(error) from error
 
     def sequences(self) -> dict[str, int]:
         """The highest sequence number accepted from each node."""

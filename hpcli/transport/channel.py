@@ -16,6 +16,9 @@ from hpcli.errors import TimedOut, Unreachable
 from hpcli.ports import Claim, Credentials
 
 HEADER = 4
+FRAME_LIMIT = 10.0
+"""Seconds in which a frame that has begun must be complete."""
+
 Message = dict[str, Any]
 
 
@@ -32,6 +35,7 @@ class Channel:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     credentials: Credentials
+    frame_limit: float = FRAME_LIMIT
 
     async def send(self, message: Mapping[str, object]) -> None:
         payload = json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode()
@@ -42,22 +46,32 @@ class Channel:
     async def receive(self) -> tuple[Claim, Message]:
         """The next message and who signed it.
 
-        Raises `EOFError` at the end of the connection, `TooLong`, and `Unreachable` for a frame that
-        carries no valid credential or no JSON object.
+        Raises `EOFError` at the end of the connection or when it stalls within a frame, `TooLong`, and
+        `Unreachable` for a frame that carries no valid credential or no JSON object.
         """
         try:
-            length = int.from_bytes(await self.reader.readexactly(HEADER), "big")
-            if length > MAX_REPORT:
-                raise TooLong("message", f"found {length} bytes, expected at most {MAX_REPORT}")
-            credential = await self.reader.readexactly(length)
-        except (asyncio.IncompleteReadError, ConnectionError):
+            begun = await self.reader.readexactly(1)
+            async with asyncio.timeout(self.frame_limit):
+                credential = await self._rest_of_frame(begun)
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             raise EOFError from None
         claim = await self.credentials.decode(credential)
         return claim, _parse(claim.payload)
 
+    async def _rest_of_frame(self, begun: bytes) -> bytes:
+        length = int.from_bytes(begun + await self.reader.readexactly(HEADER - len(begun)), "big")
+        if length > MAX_REPORT:
+            raise TooLong("message", f"found {length} bytes, expected at most {MAX_REPORT}")
+        return await self.reader.readexactly(length)
+
     @property
     def peer(self) -> str:
         return str(self.writer.get_extra_info("peername"))
+
+    @property
+    def peer_host(self) -> str:
+        name = self.writer.get_extra_info("peername")
+        return str(name[0]) if name else "nobody"
 
     async def close(self) -> None:
         self.writer.close()
@@ -70,7 +84,7 @@ class Channel:
 def _parse(payload: bytes) -> Message:
     try:
         message = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unreachable("message", "found no JSON in the credential") from None
     if not isinstance(message, dict):
         raise Unreachable("message", f"found {type(message).__name__}, expected a JSON object")

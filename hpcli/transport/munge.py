@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from hpcli.errors import Unreachable
 from hpcli.ports import Claim, Transport
 
+REFUSALS = {15: "expired", 16: "from the future", 17: "replayed", 18: "not for this user"}
+"""Why munged does not vouch for a credential that it can read: munge(3), EMUNGE_CRED_*, as unmunge's exit code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Munge:
@@ -28,12 +31,12 @@ class Munge:
         """Raises `Unreachable` for a credential that is forged, expired, replayed or for others."""
         text = credential.decode("ascii", errors="replace")
         answer = await self.transport.run([self.unmunge, "-N", *self._socket()], stdin=text, timeout=self.timeout)
-        if answer.code:
-            raise Unreachable(
-                "credential", answer.err.strip() or answer.out.strip(), "are the clocks and keys the same?"
-            )
         head, _, body = answer.out.partition("\n\n")
         facts = dict(line.split(":", 1) for line in head.splitlines() if ":" in line)
+        if answer.code:
+            # The rest of what unmunge prints was chosen by whoever made the credential.
+            why = REFUSALS.get(answer.code) or answer.err.strip() or f"unmunge ended with {answer.code}"
+            raise Unreachable("credential", why, "are the clocks and keys the same?")
         return Claim(body.encode(), int(facts["UID"]), int(facts["GID"]), facts["ENCODE_HOST"].strip())
 
     def _socket(self) -> list[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from hpcli.errors import NotFound, TimedOut
 from hpcli.ports import Completed
 
+REAP_LIMIT = 2.0
+
 
 class LocalTransport:
     """Run programs on this machine."""
@@ -56,7 +58,12 @@ async def _reap(process: asyncio.subprocess.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
-    await process.wait()
+    try:
+        async with asyncio.timeout(REAP_LIMIT):
+            await process.wait()
+    except TimeoutError:
+        # A child in uninterruptible sleep (a stale mount) ends when its mount does; nobody waits for it here.
+        pass
 
 
 def _text(raw: bytes) -> str:

@@ -60,7 +60,9 @@ class TestAgainstRecordedSlurm:
     def test_submit_passes_sbatchs_options_through(
         self, hpcli: Run, recorded_slurm: dict[str, str], tmp_path: Path
     ) -> None:
-        outer = {"SLURM_JOB_ID": "1", "SBATCH_PARTITION": "x", "PMIX_RANK": "0", "SLURM_CONF": "/etc/slurm/other.conf"}
+        conf = tmp_path / "other.conf"
+        conf.touch()
+        outer = {"SLURM_JOB_ID": "1", "SBATCH_PARTITION": "x", "PMIX_RANK": "0", "SLURM_CONF": str(conf)}
         words = ["-C", "gpu", "-q", "high", "--nodes", "2", "-v", "--json", "train.sh", "--json", "-C"]
         found = hpcli("submit", *words, env={**recorded_slurm, **outer})
         assert json.loads(found.stdout)["data"] == {"job": "77"}

@@ -121,6 +121,26 @@ async def test_a_killed_controller_carries_on_from_its_journal(cluster: RealClus
     assert len([body for body in await cluster.kinds("intent") if body["step"] == "requeue"]) == 1
 
 
+async def test_the_gate_keeps_jobs_off_a_faulty_node_without_a_controller(cluster: RealCluster) -> None:
+    pid = cluster.daemons.pid("controller")
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    cluster.faults.lose_gpu("c2")
+    verdict = cluster.layout.node("c2") / "verdict"
+    await cluster.until(lambda: verdict.read_text().startswith("fail"), "the agent closes the gate")
+    job_id = await cluster.submit("echo ran on $SLURMD_NODENAME; sleep 600", "--nodes=1", "--nodelist=c2")
+
+    async def refused() -> bool:
+        [node] = await cluster.gateway.nodes("c2")
+        return node.drain and node.reason.startswith("Prolog error")
+
+    await cluster.until(refused, "Slurm drains c2 for its Prolog")
+    job = await cluster.job(job_id)
+    assert job.pending
+    output = cluster.shared / f"job-{job_id}.out"
+    assert not output.exists() or "ran on" not in output.read_text()
+
+
 async def test_a_second_controller_refuses_to_start(cluster: RealCluster) -> None:
     cluster.daemons.start("controller-2", controller_argv(cluster))
     await cluster.until(lambda: not cluster.daemons.alive("controller-2"), "the second controller ends")

@@ -11,8 +11,8 @@ from hpcli.domain.check import CheckResult, Severity
 from hpcli.errors import UsageFault
 from hpcli.health import gpu, slurm, storage, system
 from hpcli.health.check import AnyCheck, Check, Context, Scope, prepare, select
-from hpcli.health.registry import CHECKS, run_check, run_checks
-from hpcli.health.run import CheckRound
+from hpcli.health.registry import CHECKS
+from hpcli.health.run import CheckRound, run_check, run_checks
 from hpcli.ports import DiskUse
 
 GOOD = DiskUse(10.0, 1.0, False)

@@ -1,7 +1,6 @@
 """One node's watch, from kernel-log line and check to report, acceptance and verdict."""
 
 import asyncio
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -241,5 +240,5 @@ def test_the_verdict_is_replaced_in_one_step_and_only_when_it_changes(tmp_path: 
 def test_a_verdict_that_cannot_be_written_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert not write_verdict(tmp_path / "gone" / "verdict", "ok\n")
     assert "verdict not written" in caplog.text
-    os.mkdir(tmp_path / "verdict")
+    (tmp_path / "verdict").mkdir()
     assert not write_verdict(tmp_path / "verdict", "ok\n")

@@ -4,18 +4,18 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from hpcli.errors import HpcliError, Unsafe
 from hpcli.ports import Progress, Transport
 from hpcli.providers.local.accounting import Accounting
+from hpcli.providers.local.clusters import built
 from hpcli.providers.local.config import make_record, ports_of, write_config
 from hpcli.providers.local.daemons import Daemons
-from hpcli.providers.local.folders import make_folders
-from hpcli.providers.local.free_ports import Reservation, exclusive, is_listening, reserve
+from hpcli.providers.local.folders import disk_errors, make_folders, make_home, refuse_strangers
+from hpcli.providers.local.free_ports import Reservation, is_listening, reserve
 from hpcli.providers.local.layout import Layout, clusters_home
 from hpcli.providers.local.leftover import mark_owned
 from hpcli.providers.local.loopback import find_loopback
@@ -23,6 +23,7 @@ from hpcli.providers.local.nodes import LocalNodes
 from hpcli.providers.local.programs import find_programs, slurm_version
 from hpcli.providers.local.record import Record, read_record, write_record
 from hpcli.providers.local.sweep import remove, sweep
+from hpcli.providers.local.turn import our_turn
 from hpcli.spec.model import Spec
 
 START_LIMIT = 20.0
@@ -39,6 +40,7 @@ class LocalBuild:
     transport: Transport
     progress: Progress
     owned: bool = False
+    _begun: bool = False
     _revived: bool = False
 
     async def up(self) -> Record:
@@ -49,15 +51,31 @@ class LocalBuild:
         self.layout.check_lengths(self.spec.node_names)
         programs = find_programs(self.spec.accounting.enabled)
         version = await slurm_version(self.transport, programs["slurmctld"])
-        self._revived = self._clear_the_way()
-        try:
-            return await self._start(programs, version)
-        except BaseException:
-            self.undo()
-            raise
+        refuse_strangers(self.layout)
+        make_home(clusters_home())
+        async with our_turn(clusters_home(), self.progress) as waited:
+            if waited and self.standing():
+                self._begun = self._revived = True
+                return read_record(self.layout.record)
+            self._revived = self._clear_the_way()
+            self._begun = True
+            try:
+                with disk_errors(self.layout.home):
+                    return await self._start(programs, version)
+            except BaseException:
+                self.undo()
+                raise
+
+    def standing(self) -> bool:
+        """Every daemon of this very cluster lives already."""
+        if not self.layout.record.exists() or _other_spec(self.layout, self.spec_text):
+            return False
+        return read_record(self.layout.record).complete and built(self.spec.name).state == "up"
 
     def undo(self) -> None:
         """Stop what was started; files stay only if they were there before."""
+        if not self._begun:
+            return
         if self._revived:
             sweep(self.layout)
         else:
@@ -84,12 +102,11 @@ class LocalBuild:
         make_folders(self.layout, len(self.spec.nodes), self.spec.accounting.enabled)
         if self.owned:
             mark_owned(self.layout)
-        with exclusive(clusters_home()):
-            taken = _taken_ports(self.layout)
-            reservation = reserve(len(self.spec.nodes) + 3, taken, self.spec.local.first_port)
+        taken = _taken_ports(self.layout)
+        reservation = reserve(len(self.spec.nodes) + 3, taken, self.spec.local.first_port)
+        try:
             record = make_record(self.spec, ports_of(reservation), version, find_loopback())
             write_record(self.layout.record, record)
-        try:
             await self._start_daemons(programs, record, reservation)
         finally:
             reservation.release()
@@ -117,8 +134,7 @@ class LocalBuild:
 
     def _configure(self, record: Record) -> None:
         (self.layout.home / "cluster.yaml").write_text(self.spec_text)
-        with _disk_errors(self.layout.home):
-            write_config(self.layout, self.spec, record)
+        write_config(self.layout, self.spec, record)
 
     def _assemble(self, nodes: LocalNodes, record: Record) -> None:
         for node in record.nodes:
@@ -186,16 +202,10 @@ def _other_spec(layout: Layout, text: str) -> bool:
 
 
 def _taken_ports(layout: Layout) -> frozenset[int]:
-    """Ports of the other clusters, which may be down at this moment."""
-    records = (file for file in clusters_home().glob("*/cluster.json") if file != layout.record)
-    return frozenset(port for file in records for port in read_record(file).ports.all)
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise HpcliError(
-            str(error.filename or folder), error.strerror or str(error), "free some space, or set XDG_STATE_HOME"
-        ) from None
+    """Ports of the other clusters, which may be down at this moment; a damaged one of them is not our affair."""
+    found: set[int] = set()
+    for file in clusters_home().glob("*/cluster.json"):
+        if file != layout.record:
+            with suppress(HpcliError):
+                found |= read_record(file).ports.all
+    return frozenset(found)

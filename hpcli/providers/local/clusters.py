@@ -1,5 +1,6 @@
 """The local clusters of this user: which there are, what they are made of, taking one down."""
 
+import os
 from pathlib import Path
 
 from hpcli.domain.cluster import Built
@@ -12,7 +13,7 @@ from hpcli.providers.local.sweep import remove
 
 def list_built() -> tuple[Built, ...]:
     """All of them, damaged ones too."""
-    folders = sorted(clusters_home().iterdir()) if clusters_home().exists() else []
+    folders = sorted(clusters_home().iterdir()) if os.access(clusters_home(), os.R_OK | os.X_OK) else []
     return tuple(
         _describe(Layout.of(folder.name)) for folder in folders if folder.is_dir() and NAME.fullmatch(folder.name)
     )
@@ -48,9 +49,12 @@ def folders_of(name: str) -> tuple[Path, ...]:
 
 
 def take_down(name: str) -> None:
-    """End everything and remove every file, whatever state the cluster is in. Raises `NotFound`."""
-    folders_of(name)
+    """End everything and remove every file, whatever state the cluster is in. Raises `NotFound`, `HpcliError`."""
+    folders = folders_of(name)
     remove(Layout.of(name))
+    left = [folder for folder in folders if folder.exists()]
+    if left:
+        raise HpcliError(f"cluster {name}", f"could not remove {left[0]}", "whose files are in it?")
 
 
 def _describe(layout: Layout) -> Built:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hpcli.errors import HpcliError
@@ -17,7 +19,6 @@ def make_folders(layout: Layout, nodes: int, accounting: bool) -> None:
     try:
         layout.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         check_room(layout.home, needed_mib(nodes, accounting))
-        # The runtime folder's parent is under /tmp, where anybody may have been first.
         layout.runtime.parent.mkdir(mode=0o700, exist_ok=True)
         require_private(layout.runtime.parent)
         layout.runtime.mkdir(mode=0o700, exist_ok=True)
@@ -28,6 +29,33 @@ def make_folders(layout: Layout, nodes: int, accounting: bool) -> None:
     except OSError as error:
         raise HpcliError(
             str(error.filename or layout.home), error.strerror or str(error), "set XDG_STATE_HOME to another folder"
+        ) from None
+
+
+def make_home(clusters: Path) -> None:
+    """Make the folder of all clusters. Raises `HpcliError` when that cannot be done."""
+    try:
+        clusters.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HpcliError(
+            str(error.filename or clusters), error.strerror or str(error), "set XDG_STATE_HOME to another folder"
+        ) from None
+
+
+def refuse_strangers(layout: Layout) -> None:
+    """Look before anything is touched: under /tmp anybody may have been first. Raises `HpcliError`."""
+    if os.path.lexists(layout.runtime.parent):
+        require_private(layout.runtime.parent)
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Raises `HpcliError` for what the disk refuses inside: it is full, read-only, or not ours."""
+    try:
+        yield
+    except OSError as error:
+        raise HpcliError(
+            str(error.filename or folder), error.strerror or str(error), "free some space, or set XDG_STATE_HOME"
         ) from None
 
 

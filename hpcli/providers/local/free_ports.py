@@ -1,11 +1,7 @@
 """Free TCP ports on the loopback interface."""
 
-import fcntl
-import os
 import secrets
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +34,8 @@ def reserve(count: int, taken: frozenset[int], first: int | None = None) -> Rese
 
     Raises `HpcliError` naming the ports that are in use.
     """
+    # Another user's slurmctld may listen on 127.0.1.1, where Debian puts the machine's own name.
+    taken |= listening_ports()
     if first is not None:
         return _exactly(first, count, taken)
     every = range(FIRST, _ephemeral_start())
@@ -93,17 +91,11 @@ def _listen(port: int) -> socket.socket | None:
 
 
 def is_listening(port: int) -> bool:
-    """Somebody listens on that port; asked of the kernel, so that the listener is not troubled."""
+    """Somebody listens on that port, on whichever address."""
+    return port in listening_ports()
+
+
+def listening_ports() -> frozenset[int]:
+    """Ports with a listener on any IPv4 address; asked of the kernel, so that the listeners are not troubled."""
     rows = (line.split() for line in TCP.read_text().splitlines()[1:])
-    return any(row[1].endswith(f":{port:04X}") and row[3] == LISTEN for row in rows)
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Lock a folder, so that two clusters coming up at once do not choose the same ports."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    return frozenset(int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == LISTEN)

@@ -20,11 +20,11 @@ LONGEST_STEP = "_4294967294.4294967294"
 def clusters_home() -> Path:
     """The folder of all local clusters of this user."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "hpcli" / "clusters"
+    return Path(base).absolute() / "hpcli" / "clusters"
 
 
 def _runtime_home() -> Path:
-    return Path(os.environ.get("HPCLI_RUNTIME_DIR") or f"/tmp/hpcli-{os.getuid()}")
+    return Path(os.environ.get("HPCLI_RUNTIME_DIR") or f"/tmp/hpcli-{os.getuid()}").absolute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class Layout:
     def existing(cls, name: str) -> "Layout":
         """Raises `NotFound` when there is no such cluster."""
         layout = cls.of(name)
-        if not layout.record.exists():
+        # Somebody else's folder, which we may not enter, is no cluster of ours either.
+        if not os.access(layout.record, os.R_OK):
             raise NotFound(f"cluster {name}", "no local cluster of that name", "see: hpcli cluster list")
         return layout
 

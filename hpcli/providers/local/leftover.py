@@ -2,9 +2,12 @@
 
 import os
 
-from hpcli.errors import Unsafe
+from hpcli.errors import HpcliError, Unsafe
+from hpcli.ports import Progress
 from hpcli.providers.local.layout import Layout
+from hpcli.providers.local.record import read_record
 from hpcli.providers.local.sweep import remove
+from hpcli.providers.local.turn import our_turn
 from hpcli.transport import proc
 
 OWNER = "demo.json"
@@ -20,18 +23,33 @@ def mark_kept(name: str) -> None:
     (Layout.of(name).home / OWNER).unlink(missing_ok=True)
 
 
-def clear_leftover(name: str) -> None:
+async def clear_leftover(name: str, progress: Progress) -> None:
     """Remove what a killed demo left. Raises `Unsafe` for a cluster that is in use or was kept."""
     layout = Layout.of(name)
     if not layout.home.exists():
         return
+    async with our_turn(layout.home.parent, progress):
+        _clear(layout)
+
+
+def _clear(layout: Layout) -> None:
     owner = layout.home / OWNER
-    if owner.exists() and proc.remembered(owner) is None:
+    abandoned = proc.remembered(owner) is None if owner.exists() else _half_made(layout)
+    if abandoned:
         remove(layout)
         return
+    name = layout.name
     state = "another demo is using it" if owner.exists() else "it was kept, or made by cluster up"
     raise Unsafe(
         f"cluster {name}",
         f"found it there already ({state}), expected no cluster of that name",
         f"take it down: hpcli cluster down {name}; or choose another: hpcli demo --name NAME",
     )
+
+
+def _half_made(layout: Layout) -> bool:
+    """Its maker was killed before the cluster was whole, or while it was being removed."""
+    try:
+        return not read_record(layout.record).complete
+    except HpcliError:
+        return True

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hpcli.errors import NotFound
 from hpcli.ports import Capabilities, Machine
 from hpcli.providers.local.daemons import Daemons
+from hpcli.providers.local.folders import disk_errors
 from hpcli.providers.local.layout import Layout
 from hpcli.providers.local.nodes import LocalNodes
 from hpcli.providers.local.programs import find_programs
@@ -44,15 +45,17 @@ class LocalProvider:
     async def reboot(self, node: str) -> None:
         """Switch the node off and on. Its devices come back as the hardware has them."""
         self._known(node)
-        await asyncio.to_thread(self._off, node)
-        await asyncio.to_thread(self._on, node)
+        with disk_errors(self.layout.home):
+            await asyncio.to_thread(self._off, node)
+            await asyncio.to_thread(self._on, node)
 
     async def replace(self, node: str) -> None:
         """Put a new machine behind the name: nothing of the old one's folder or spool stays."""
         self._known(node)
-        await asyncio.to_thread(self._off, node)
-        await asyncio.to_thread(self._renew, node)
-        await asyncio.to_thread(self._on, node)
+        with disk_errors(self.layout.home):
+            await asyncio.to_thread(self._off, node)
+            await asyncio.to_thread(self._renew, node)
+            await asyncio.to_thread(self._on, node)
 
     def _off(self, node: str) -> None:
         self.nodes.switch_off([node])

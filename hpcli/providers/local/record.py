@@ -47,8 +47,8 @@ def write_record(path: Path, record: Record) -> None:
 def read_record(path: Path) -> Record:
     """Raises `HpcliError` when the file is damaged."""
     try:
-        raw = json.loads(path.read_text())
-        ports = raw.pop("ports")
+        raw = dict(json.loads(path.read_text()))
+        ports = dict(raw.pop("ports"))
         slurmd = tuple(ports.pop("slurmd"))
         nodes, gpus = tuple(raw.pop("nodes")), tuple(raw.pop("gpus"))
         return Record(nodes=nodes, gpus=gpus, ports=Ports(slurmd=slurmd, **ports), **raw)

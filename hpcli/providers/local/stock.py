@@ -10,7 +10,7 @@ from hpcli.providers.local.daemons import Daemons
 from hpcli.providers.local.layout import Layout
 from hpcli.providers.local.record import Record
 
-OURS = ("SchedulerParameters=", "Prolog=", "PrologFlags=")
+OURS = ("SchedulerParameters=", "Prolog=")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ def sweep(layout: Layout, grace: float = 0.3) -> int:
     Daemons first in order of dependence would be nicer to their logs; all at once is safe, for
     whoever asks for this keeps nothing of their state, or has lost part of it already.
     """
-    found = set(_members(layout))
+    found = _everything(layout)
     proc.end(found, grace)
     # A step that was just starting may have slipped through the first look.
-    late = set(_members(layout))
+    late = _everything(layout)
     proc.end(late, 0.0)
     for file in layout.pids.glob("*.json"):
         file.unlink(missing_ok=True)
@@ -29,12 +29,20 @@ def sweep(layout: Layout, grace: float = 0.3) -> int:
 def remove(layout: Layout) -> None:
     """End everything and remove every file. Safe to repeat."""
     sweep(layout)
+    # Whoever finds the rest of it, should we be killed now, knows that it is none to keep.
+    with contextlib.suppress(OSError):
+        layout.record.unlink()
     shutil.rmtree(layout.runtime, ignore_errors=True)
     shutil.rmtree(layout.home, ignore_errors=True)
     for folder in (layout.runtime.parent, layout.home.parent, layout.home.parent.parent):
         with contextlib.suppress(OSError):
             # Other clusters may live in them; only empty folders go.
             folder.rmdir()
+
+
+def _everything(layout: Layout) -> set[int]:
+    """With their children: a job may have emptied the environment of those."""
+    return proc.descendants(_members(layout)) - {os.getpid()}
 
 
 def _members(layout: Layout) -> Iterator[int]:
