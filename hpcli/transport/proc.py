@@ -23,7 +23,6 @@ class Process:
 
 def look_up(pid: int) -> Process | None:
     """The living process with this pid; None when it is gone or a zombie."""
-    _reap_own_child(pid)
     try:
         raw = (PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
@@ -35,11 +34,16 @@ def look_up(pid: int) -> Process | None:
     return Process(pid, int(fields[1]), int(fields[19]), fields[0])
 
 
-def _reap_own_child(pid: int) -> None:
+def _living(pid: int) -> bool:
+    """Whether a daemon, or what we are ending, still lives; if it was our child, nobody else waits for it.
+
+    Looking at a process must not do this: asyncio would miss the exit codes of the programs that it runs.
+    """
     try:
-        os.waitpid(pid, os.WNOHANG)
+        os.waitpid(max(pid, 1), os.WNOHANG)
     except (ChildProcessError, OverflowError):
         pass
+    return look_up(pid) is not None
 
 
 def all_processes() -> Iterator[Process]:
@@ -104,7 +108,7 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
 
 def end(pids: Iterable[int], grace: float) -> None:
     """SIGTERM, wait up to `grace` seconds, SIGKILL, and wait until they are gone."""
-    left = {pid for pid in pids if look_up(pid)}
+    left = {pid for pid in pids if _living(pid)}
     send(left, signal.SIGTERM)
     # A frozen process acts on SIGTERM only once it runs again.
     send(left, signal.SIGCONT)
@@ -118,7 +122,7 @@ def wait_gone(pids: set[int], seconds: float) -> set[int]:
     deadline = time.monotonic() + seconds
     while pids and time.monotonic() < deadline:
         time.sleep(0.01)
-        pids = {pid for pid in pids if look_up(pid)}
+        pids = {pid for pid in pids if _living(pid)}
     return pids
 
 
@@ -132,7 +136,8 @@ def remembered(path: Path) -> int | None:
     """The pid written by `remember`, if that very process still lives."""
     try:
         raw = json.loads(path.read_text())
-    except (OSError, ValueError):
+        pid, start = int(raw["pid"]), int(raw["start"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    process = look_up(int(raw["pid"]))
-    return process.pid if process and process.start == raw["start"] else None
+    process = look_up(pid) if _living(pid) else None
+    return pid if process and process.start == start else None

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# The Prolog gate: it closes for the word "fail" and for nothing else, and costs next to nothing.
+# The Prolog gate: it closes for the word "fail" and for nothing else, and starts no program.
+# shellcheck disable=SC2016,SC2059 # hostile text must reach the gate as it is written here
 
 setup() {
     etc="$BATS_TEST_TMPDIR/etc slurm"
@@ -129,16 +130,6 @@ says() {
     says 'fail x\n'
     run env -i SLURMD_NODENAME=c1 "$(command -v strace)" -f -qq -e trace=execve,fork,vfork,clone,clone3 "$etc/prolog"
     [ "$(grep -c execve <<<"$output")" -eq 1 ]
-    ! grep -Eq 'fork|clone' <<<"$output"
-}
-
-@test "it takes at most 10 ms" {
-    says 'ok\n'
-    start=$(date +%s%N)
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25; do
-        SLURMD_NODENAME=c1 "$etc/prolog"
-    done
-    each=$((($(date +%s%N) - start) / 25000))
-    echo "# prolog $each us limit 10000" >&3
-    [ "$each" -le 10000 ]
+    run grep -E 'fork|clone' <<<"$output"
+    [ "$status" -eq 1 ]
 }
