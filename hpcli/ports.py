@@ -149,6 +149,10 @@ class SlurmGateway(Protocol):
 
     async def update_nodes(self, hostlist: str, state: str, reason: str = "") -> None: ...
 
+    async def version(self) -> tuple[int, int]:
+        """Year and month of the Slurm release, as (22, 5)."""
+        ...
+
     async def admin_level(self, user: str) -> str:
         """A user's AdminLevel in the accounting: "Operator", "Administrator", "None" or ""."""
         ...

@@ -59,6 +59,8 @@ def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code. Only faults of our own end in a traceback."""
     try:
         code = root.main(args=list(args), prog_name="hpcli", standalone_mode=False)
+        # Here, where a reader that has gone away is no error; at the interpreter's end it would be one.
+        sys.stdout.flush()
     except HpcliError as error:
         return _report(error, args)
     except click.UsageError as error:

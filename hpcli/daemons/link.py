@@ -45,7 +45,8 @@ class ControllerLink:
                 await self._take_orders(self._channel, obey)
             except (HpcliError, EOFError, OSError) as error:
                 log.debug("no controller: %s", error)
-            await self._drop()
+            finally:
+                await self._drop()
             await asyncio.sleep(RETRY)
 
     async def _take_orders(self, channel: Channel, obey: Callable[[Mapping[str, object]], Awaitable[None]]) -> None:

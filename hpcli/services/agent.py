@@ -60,12 +60,12 @@ class AgentService:
     async def obey(self, order: Mapping[str, object]) -> None:
         """Carry out one order of the controller; orders for nodes we do not serve are not ours."""
         nodes = [str(node) for node in _list(order.get("nodes")) if node in self.watches]
-        if order["order"] == "kill_job":
+        if order.get("order") == "kill_job":
             await asyncio.gather(*(self._kill(str(order["job"]), node) for node in nodes))
-        elif order["order"] == "accept":
+        elif order.get("order") == "accept":
             for node in nodes:
                 self._begin(self._accept(node, str(order["repair"])))
-        elif order["order"] == "gate":
+        elif order.get("order") == "gate":
             self.gate = bool(order["closed"])
             self._keep_verdicts(self.watches)
 

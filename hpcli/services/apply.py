@@ -15,6 +15,8 @@ from hpcli.services.observe import Journal
 
 log = logging.getLogger(__name__)
 
+log = logging.getLogger(__name__)
+
 SLURM_STATE = {Step.DRAIN: "drain", Step.DOWN: "down", Step.RETURN: "resume"}
 
 
@@ -83,7 +85,9 @@ class Executor:
         step = self.provider.reboot if action.step == Step.REBOOT else self.provider.replace
         key = (target.node, action.step)
         body = {"repair": action.repair, "nodes": [target.node], "step": action.step}
-        self._running[key] = asyncio.create_task(self._finish(key, body, lambda: step(target.node)))
+        task = asyncio.create_task(self._finish(key, body, lambda: step(target.node)))
+        task.add_done_callback(_note_failure)
+        self._running[key] = task
 
     async def _finish(
         self, key: tuple[str, Step], body: Mapping[str, object], step: Callable[[], Awaitable[None]]
@@ -144,6 +148,12 @@ class Executor:
     def _reason(self, action: OnNodes) -> str:
         repair = self.journal.ledger.open.get(action.nodes[0])
         return repair.reason if repair else f"hpcli:{action.repair}"
+
+
+def _note_failure(task: "asyncio.Task[None]") -> None:
+    """A journal that cannot be written: the step counts as interrupted, and is taken again once it can."""
+    if not task.cancelled() and (error := task.exception()):
+        log.error("a step was not written down: %s", error)
 
 
 def _names(action: OnNodes) -> dict[str, object]:

@@ -48,6 +48,10 @@ class SimGateway:
         self._call("partitions")
         return tuple(dict.fromkeys(name for node in self.world.nodes.values() for name in node.partitions))
 
+    async def version(self) -> tuple[int, int]:
+        """The release whose behaviour the world follows."""
+        return 22, 5
+
     async def admin_level(self, user: str) -> str:
         self._call("admin_level")
         return self.admin_levels.get(user, "")

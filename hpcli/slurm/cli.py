@@ -28,6 +28,10 @@ _TICK = 0.02
 """Seconds by which slurmctld's own clock reading may lag."""
 _FOREVER = float("inf")
 _ALREADY_SO = "Invalid node state"
+_BLANK = " "
+_REASON_KEPT_SINCE = (23, 2)
+_REASON_CLEARED_SINCE = (25, 5)
+"""Seen on 24.11, and not on 22.05 and 26.05; between them a blank reason does no harm."""
 
 
 def _nonce() -> str:
@@ -56,6 +60,7 @@ class CliGateway:
         self._scrub = scrub_argv(os.environ if ambient is None else ambient)
         self._nonce = nonce
         self._timeout = timeout
+        self._version: tuple[int, int] | None = None
         self._now = now
         self._sleep = sleep
 
@@ -156,10 +161,18 @@ class CliGateway:
 
     async def update_nodes(self, hostlist: str, state: str, reason: str = "") -> None:
         """Set the state of nodes in one call. Resuming nodes of which some are healthy already is no error."""
+        if state.lower() == "resume" and not reason and await self._keeps_reasons():
+            reason = _BLANK
         argv = ["scontrol", "update", f"nodename={hostlist}", f"state={state}"]
         completed = await self._query([*argv, *([f"reason={reason}"] if reason else [])])
         if completed.code and not (state.lower() == "resume" and _ALREADY_SO in completed.err):
             raise refusal(f"node {hostlist}", completed)
+
+    async def _keeps_reasons(self) -> bool:
+        """Slurm 24.11 leaves the old reason on a resumed node, and takes an empty one for none given."""
+        if self._version is None:
+            self._version = await self.version()
+        return _REASON_KEPT_SINCE <= self._version < _REASON_CLEARED_SINCE
 
     async def _jobs(self, selection: Sequence[str], subject: str) -> tuple[Job, ...]:
         nonce = self._nonce()

@@ -25,7 +25,7 @@ def test_before_anything_happened(cluster: RealCluster) -> None:
     found = hpcli("recovery", "status")
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "no repairs yet\n")
     data = json.loads(hpcli("recovery", "status", "--json").stdout)["data"]
-    assert data == {"repairs": [], "breaker_open": "", "paused": ""}
+    assert data == {"repairs": [], "faults": [], "breaker_open": "", "paused": ""}
     assert hpcli("recovery", "history").stderr == "no repairs yet\n"
 
 
@@ -45,7 +45,9 @@ async def test_a_pause_is_told_and_holds_everything_back(cluster: RealCluster) -
         return bool((await cluster.ask("status"))["nodes"]["c1"]["incidents"])
 
     await cluster.until(reported, "the agent reports the fault")
-    assert json.loads(hpcli("recovery", "status", "--json").stdout)["data"]["repairs"] == []
+    data = json.loads(hpcli("recovery", "status", "--json").stdout)["data"]
+    assert data["repairs"] == []
+    assert data["faults"][0].startswith("c1: xid79")
     assert hpcli("recovery", "resume").stdout == "recovery resumed\n"
     await cluster.until_closed()
 

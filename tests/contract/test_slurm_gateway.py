@@ -210,8 +210,10 @@ class TestJobs:
         job_id = await cluster.submit("--array=0-1")
         first = await cluster.job_is(f"{job_id}_0", "RUNNING")
         await cluster.job_is(f"{job_id}_1", "RUNNING")
-        with pytest.raises(NotFound, match=first.id):
-            await cluster.gateway.cancel([first.id])
+        if await cluster.gateway.version() < (23, 2):
+            # Later scancels take a task's own number too.
+            with pytest.raises(NotFound, match=first.id):
+                await cluster.gateway.cancel([first.id])
         with pytest.raises(NotFound, match=f"{job_id}_9"):
             await cluster.gateway.requeue([f"{job_id}_9"])
 

@@ -22,7 +22,16 @@ pytestmark = pytest.mark.slurm
 
 LIMIT = 60.0
 ENVELOPE = ["version", "command", "status", "exit_code", "data", "errors"]
-MOMENTS = "detected_s drained_s job_running_s first_new_step_s node_rebooted_s node_replaced_s accepted_s in_service_s".split()
+MOMENTS = [
+    "detected_s",
+    "drained_s",
+    "job_running_s",
+    "first_new_step_s",
+    "node_rebooted_s",
+    "node_replaced_s",
+    "accepted_s",
+    "in_service_s",
+]
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Recovery against the simulated world: whole repairs, crashes at every step, and the safety rules."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,8 +116,22 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Makes sites whose journals are closed at the end."""
+    made: list[Site] = []
+
+    def make(*args: object, **options: object) -> Site:
+        made.append(Site(tmp_path, *args, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.store.close()
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    return make_site()
 
 
 async def test_a_transient_fault_is_cured_by_a_reboot(site: Site) -> None:
@@ -205,9 +219,11 @@ def crashes() -> list[object]:
 
 
 @pytest.mark.parametrize(("entry", "before"), crashes())
-async def test_a_crash_at_any_entry_of_the_journal_changes_nothing(tmp_path: Path, entry: int, before: bool) -> None:
+async def test_a_crash_at_any_entry_of_the_journal_changes_nothing(
+    make_site: Callable[..., Site], entry: int, before: bool
+) -> None:
     """25 entries reach beyond the end of this repair, as the last assertion shows for each that did not."""
-    site = Site(tmp_path)
+    site = make_site()
     job = site.job(node_count=3)
     await site.second()
     site.fleet.break_node("c2", broken=True)
@@ -229,8 +245,8 @@ async def test_a_crash_at_any_entry_of_the_journal_changes_nothing(tmp_path: Pat
     assert crashed or total < entry
 
 
-async def test_three_faults_open_the_default_breaker_and_nothing_is_touched(tmp_path: Path) -> None:
-    site = Site(tmp_path, Policy())
+async def test_three_faults_open_the_default_breaker_and_nothing_is_touched(make_site: Callable[..., Site]) -> None:
+    site = make_site(Policy())
     for node in ("c1", "c2", "c3"):
         site.fleet.break_node(node)
     await site.run(60)
@@ -242,8 +258,8 @@ async def test_three_faults_open_the_default_breaker_and_nothing_is_touched(tmp_
     assert site.recovery.journal.ledger.breaker_open
 
 
-async def test_the_budget_is_never_exceeded(tmp_path: Path) -> None:
-    site = Site(tmp_path, Policy(start_interval=0.0, budget=Budget(2, 0.0), breaker=Breaker(8)), nodes=10)
+async def test_the_budget_is_never_exceeded(make_site: Callable[..., Site]) -> None:
+    site = make_site(Policy(start_interval=0.0, budget=Budget(2, 0.0), breaker=Breaker(8)), nodes=10)
     for n in range(1, 7):
         site.fleet.break_node(f"c{n}")
     await site.run(400)

@@ -1,6 +1,5 @@
 """Processes as /proc shows them: who is who, who lives, and ending them for good."""
 
-import asyncio
 import json
 import os
 import signal
@@ -138,5 +137,3 @@ def test_wait_gone_tells_who_is_left(start: Start) -> None:
 
 def test_send_passes_over_the_dead() -> None:
     proc.send([4_194_305], signal.SIGKILL)
-
-

@@ -5,6 +5,7 @@ that is no loopback address, nss_wrapper tells the cluster's daemons, and nobody
 """
 
 import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,24 +31,8 @@ def short_host_name() -> str:
     return socket.gethostname().split(".")[0]
 
 
-def find_loopback() -> Loopback:
-    """Raises `HpcliError` when the machine's name is no loopback one and nss_wrapper is missing."""
-    address = _resolve(socket.gethostname())
-    if address.startswith("127."):
-        return Loopback(address)
-    found = [path for pattern in WRAPPERS for path in Path("/").glob(pattern.lstrip("/"))]
-    if not found:
-        raise HpcliError(
-            f"host name {socket.gethostname()}",
-            f"found that it resolves to {address or 'nothing'}, expected a loopback address",
-            f"apt-get install libnss-wrapper, or add this line to /etc/hosts: 127.0.1.1 {socket.gethostname()}",
-        )
-    return Loopback(LOOPBACK, str(found[0]))
-
-
-def hosts_file() -> str:
-    name = socket.gethostname()
-    return f"{LOOPBACK} localhost {' '.join(dict.fromkeys((name, name.split('.')[0])))}\n"
+def _wrappers() -> list[str]:
+    return [str(path) for pattern in WRAPPERS for path in Path("/").glob(pattern.lstrip("/"))]
 
 
 def _resolve(name: str) -> str:
@@ -55,3 +40,25 @@ def _resolve(name: str) -> str:
         return socket.gethostbyname(name)
     except OSError:
         return ""
+
+
+def find_loopback(
+    resolve: Callable[[str], str] = _resolve, wrappers: Callable[[], Sequence[str]] = _wrappers
+) -> Loopback:
+    """Raises `HpcliError` when the machine's name is no loopback one and nss_wrapper is missing."""
+    address = resolve(socket.gethostname())
+    if address.startswith("127."):
+        return Loopback(address)
+    found = wrappers()
+    if not found:
+        raise HpcliError(
+            f"host name {socket.gethostname()}",
+            f"found that it resolves to {address or 'nothing'}, expected a loopback address",
+            f"apt-get install libnss-wrapper, or add this line to /etc/hosts: 127.0.1.1 {socket.gethostname()}",
+        )
+    return Loopback(LOOPBACK, found[0])
+
+
+def hosts_file() -> str:
+    name = socket.gethostname()
+    return f"{LOOPBACK} localhost {' '.join(dict.fromkeys((name, name.split('.')[0])))}\n"
