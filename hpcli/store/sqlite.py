@@ -24,11 +24,15 @@ class SqliteStore:
         try:
             path.touch(mode=0o600, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None, timeout=10)
+        except (OSError, sqlite3.Error) as error:
+            raise self._broken(error) from error
+        try:
             self._database.execute("PRAGMA journal_mode = WAL")
             # An intent must be on disk before Slurm is touched.
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.executescript(SCHEMA)
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.Error as error:
+            self._database.close()
             raise self._broken(error) from error
 
     def append(self, kind: str, body: Mapping[str, object], at: float) -> int:

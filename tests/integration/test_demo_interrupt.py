@@ -143,7 +143,8 @@ def test_a_signal_before_anything_is_made(folder: Path, start: Start, number: si
     """Until the command is loaded, the signal's own effect is as good."""
     demo = start()
     at_the_start(demo)
-    assert demo.end(number) in (130, -number)
+    # 1 is what Python itself gives while it still loads its own modules.
+    assert demo.end(number) in (130, -number, 1)
     assert "hpcli/" not in demo.err.read_text(), "no traceback through our code"
     assert left_in(folder) == []
 
