@@ -15,8 +15,6 @@ from hpcli.services.observe import Journal
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 SLURM_STATE = {Step.DRAIN: "drain", Step.DOWN: "down", Step.RETURN: "resume"}
 
 
@@ -94,9 +92,6 @@ class Executor:
     ) -> None:
         try:
             await self._settle(body, step)
-        except HpcliError as error:
-            # The journal takes no entry now. Its intent stands, so the next look takes the step up again.
-            log.error("%s", error)
         finally:
             del self._running[key]
             self.done.set()

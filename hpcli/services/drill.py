@@ -11,10 +11,11 @@ from ClusterShell.NodeSet import NodeSet
 from hpcli.domain.job import Job
 from hpcli.domain.ledger import Entry
 from hpcli.domain.timeline import Progress, Timeline, timeline
-from hpcli.errors import HpcliError, TimedOut
+from hpcli.errors import HpcliError, JobFailed, TimedOut
 from hpcli.ports import Clock, Controller, SlurmGateway
 
 POLL = 0.05
+JOB_POLL = 1.0
 TRAINING_LIMIT = 180.0
 STOCK_LIMIT = 400.0
 """Slurm's own requeue waits for cred_expire, 120 s unless configured (slurm.conf(5), AuthInfo)."""
@@ -70,6 +71,14 @@ class Run:
         except FileNotFoundError:
             return ()
         return tuple(step for line in lines if (step := _step(line)))
+
+    def last_words(self) -> str:
+        """The last line that the job wrote, for an error to quote; its folder may be gone by then."""
+        try:
+            lines = (self.folder / "train.out").read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            lines = []
+        return f"its last line: {lines[-1]}" if lines else "it wrote nothing"
 
     def weights(self) -> str:
         """The digest of the final weights; "" while the run is not done."""
@@ -134,7 +143,7 @@ class Drill:
     async def until_training(self, run: Run) -> Job:
         """Wait until the run is past a checkpoint, between two of them."""
         past = int(1.5 * self.training.checkpoint_interval)
-        await self._until(lambda: len(run.progress()) >= past, f"job {run.job} trains", TRAINING_LIMIT)
+        await self._until(run, lambda: len(run.progress()) >= past, "it trains", TRAINING_LIMIT)
         return await self.job(run)
 
     async def job(self, run: Run) -> Job:
@@ -161,7 +170,7 @@ class Drill:
 
     async def finish(self, run: Run) -> str:
         """Wait for the end of a run and return the digest of its weights."""
-        await self._until(lambda: bool(run.weights()), f"job {run.job} ends", TRAINING_LIMIT)
+        await self._until(run, lambda: bool(run.weights()), "it is done", TRAINING_LIMIT)
         return run.weights()
 
     async def reference(self) -> str:
@@ -175,7 +184,7 @@ class Drill:
         fault_at = self.faults.lose_gpu(node)
         await self.gateway.update_nodes(node, "down", "GPU has fallen off the bus")
         running = await self._running_again(run, job.restarts, fault_at)
-        await self._until(lambda: any(step.attempt for step in run.progress()), f"job {run.job} steps", 60)
+        await self._until(run, lambda: any(step.attempt for step in run.progress()), "it steps again", 60)
         first = min(step.at for step in run.progress() if step.attempt)
         await self.gateway.cancel([run.job])
         return Stock(round(running, 3), round(first - fault_at, 3))
@@ -200,11 +209,19 @@ class Drill:
         rows = await self.controller.ask("journal", since=since)
         return [(number, at, kind, body) for number, at, kind, body in rows]
 
-    async def _until(self, done: Callable[[], bool], what: str, limit: float) -> None:
+    async def _until(self, run: Run, done: Callable[[], bool], what: str, limit: float) -> None:
+        """Wait for what the run itself shows. Raises `JobFailed` when the job ended without it, or `TimedOut`."""
         deadline = self.clock.now() + limit
+        next_look = self.clock.now() + JOB_POLL
         while not done():
-            if self.clock.now() > deadline:
-                raise TimedOut(what, f"not so after {limit:g} s", f"see {self.folder}/*/train.out")
+            now = self.clock.now()
+            if now > deadline:
+                raise TimedOut(f"job {run.job}", f"not so after {limit:g} s: {what}; {run.last_words()}")
+            if now > next_look:
+                next_look = now + JOB_POLL
+                job = await self.job(run)
+                if job.ended and not done():
+                    raise JobFailed(f"job {run.job}", f"{job.state} before {what}; {run.last_words()}")
             await self.clock.sleep(POLL)
 
 

@@ -20,6 +20,10 @@ from tests.standing_cluster import hpcli, left_in, processes_of, standing_cluste
 
 pytestmark = pytest.mark.slurm
 
+DEAF = """
+trap '' TERM
+srun --mpi=none bash -c 'trap "" TERM; exec sleep 600'
+"""
 CLINGING = """
 srun --mpi=none /bin/bash -c 'trap "" TERM; /usr/bin/env -i /usr/bin/setsid /bin/sleep 6{tag} & /bin/sleep 7{tag}'
 """
@@ -148,7 +152,7 @@ async def test_two_clusters_side_by_side_do_not_touch_each_other(home: Path) -> 
         it = await bring_up(SPEC.format(name="it", nodes=3), home)
         other = await bring_up(SPEC.format(name="other", nodes=3), home)
         both = (it, other)
-        jobs = [await cluster.submit("srun --mpi=none sleep 600", "--nodes=2") for cluster in both]
+        jobs = [await cluster.submit(DEAF, "--nodes=2") for cluster in both]
         assert jobs[0] == jobs[1], "both count from one"
         for cluster in both:
             await cluster.until(lambda home=cluster.layout.home: ranks(home) == 2, "both ranks run")
@@ -156,6 +160,7 @@ async def test_two_clusters_side_by_side_do_not_touch_each_other(home: Path) -> 
         it.faults.lose_gpu("c1")
         await it.until_running(jobs[0], restarts=1)
         await it.until_closed()
+        assert "kill" in [body["step"] for body in await it.kinds("intent")]
         assert processes_of(other.layout.home) == theirs
         assert (await other.job(jobs[1])).restarts == 0
         assert await other.kinds("opened") == []

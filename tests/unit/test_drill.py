@@ -11,7 +11,7 @@ from health_fakes import FakeClock
 
 from hpcli.domain.job import Job
 from hpcli.domain.timeline import Progress
-from hpcli.errors import HpcliError, TimedOut
+from hpcli.errors import HpcliError, JobFailed, TimedOut
 from hpcli.services.drill import Drill, Run, Training, victim
 
 JOB = Job("7", "7", "train", "u", "main", "RUNNING", nodes="c[1-4]", batch_host="c1")
@@ -142,10 +142,19 @@ def test_the_victim_is_not_the_batch_host(nodes: str, batch_host: str, chosen: s
 
 async def test_training_is_waited_for_until_it_is_between_two_checkpoints(bench: Bench) -> None:
     bench.trains(*((float(step), step, 0) for step in range(14)))
-    with pytest.raises(TimedOut, match="job 7 trains"):
+    with pytest.raises(TimedOut, match="job 7: not so after 180 s: it trains"):
         await bench.drill.until_training(bench.run)
     bench.trains((15.0, 15, 0))
-    assert await bench.drill.until_training(bench.run) == JOB
+    assert (await bench.drill.until_training(bench.run)).id == JOB.id
+
+
+async def test_a_run_that_failed_is_not_waited_for(bench: Bench) -> None:
+    bench.slurm.queue = [replace(JOB, state="FAILED")]
+    started = bench.clock.now()
+    (bench.run.folder / "train.out").write_text("step 3\nno space left\n")
+    with pytest.raises(JobFailed, match="FAILED before it trains; its last line: no space left"):
+        await bench.drill.until_training(bench.run)
+    assert bench.clock.now() - started < 10
 
 
 async def test_a_job_that_slurm_forgot(bench: Bench) -> None:
