@@ -29,9 +29,9 @@ def _next_for(seen: Observation, policy: Policy, repair: Repair, job: Job) -> Ac
     if job.state != "COMPLETING":
         return _take_off(seen, repair, job)
     eviction = repair.eviction(job.label)
+    if eviction and not eviction.killed:
+        return None
     age = seen.now - (eviction.at if eviction else repair.opened_at)
-    if eviction and not eviction.killed and age >= policy.evict_grace:
-        return OnJob(Step.KILL, repair.id, repair.node, job, f"still completing {age:.1f} s after its requeue")
     if age >= 2 * policy.evict_grace and not node.down and (repair.node, Step.DOWN) not in seen.in_flight:
         target = Target(repair.node, seen.generation(repair.node))
         return OnNodes(Step.DOWN, repair.id, (target,), f"job {job.label} still completing after {age:.1f} s")
@@ -52,18 +52,22 @@ def _refused(repair: Repair) -> bool:
     return bool(requeue and requeue.failed and not repair.last(Step.CANCEL))
 
 
-def follow_jobs(seen: Observation) -> Iterator[Action]:
-    """Release evicted jobs from their wait, and notice when they run again."""
+def follow_jobs(seen: Observation, policy: Policy) -> Iterator[Action]:
+    """End what is left of evicted jobs, release them from their wait, and notice when they run again."""
     for repair in seen.ledger.repairs:
         for eviction in repair.evictions:
             job = seen.jobs.get(eviction.job)
-            if job and not eviction.running_again and (action := _follow(seen, repair, eviction, job)):
+            if job and not eviction.running_again and (action := _follow(seen, policy, repair, eviction, job)):
                 yield action
 
 
-def _follow(seen: Observation, repair: Repair, eviction: Eviction, job: Job) -> Action | None:
+def _follow(seen: Observation, policy: Policy, repair: Repair, eviction: Eviction, job: Job) -> Action | None:
     if job.state == "RUNNING" and job.restarts > eviction.restarts:
         return Reach(repair.id, repair.node, Milestone.JOB_RUNNING, job.label)
+    age = seen.now - eviction.at
+    # On all of its nodes: ranks that ignore SIGTERM on a healthy one hold the job for KillWait (30 s) as well.
+    if job.state == "COMPLETING" and not eviction.killed and age >= policy.evict_grace:
+        return OnJob(Step.KILL, repair.id, repair.node, job, f"still completing {age:.1f} s after its eviction")
     # Slurm makes a requeued job wait for its old credential to expire (cred_expire, 121 s by default).
     if job.pending and job.reason == "BeginTime" and seen.now - eviction.released_at >= RELEASE_INTERVAL:
         return OnJob(Step.RELEASE, repair.id, repair.node, job, "its node is drained, nothing to wait for")

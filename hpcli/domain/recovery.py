@@ -15,14 +15,14 @@ def decide(seen: Observation, policy: Policy) -> tuple[Action, ...]:
     if seen.blind:
         return ()
     if seen.ledger.paused or not policy.enabled:
-        return tuple(follow_jobs(seen))
+        return tuple(follow_jobs(seen, policy))
     steps: list[Action] = []
     for repair in seen.ledger.open.values():
         if step := next_step(seen, policy, repair):
             steps.append(step)
         else:
             steps += clear_node(seen, policy, repair)
-    return (*group(steps), *follow_jobs(seen), *begin(seen, policy))
+    return (*group(steps), *follow_jobs(seen, policy), *begin(seen, policy))
 
 
 def group(actions: Iterable[Action]) -> tuple[Action, ...]:

@@ -14,7 +14,7 @@ from hpcli.slurm.parse import known, parse_count, parse_time
 _SEPARATOR = "\x1f"
 _COLUMNS = ("%i", "%A", "%u", "%a", "%P", "%T", "%r", "%N", "%D", "%B", "%V", "%S", "%M", "%l")
 
-FACTS_FORMAT = "JobArrayID:24|,Requeue:2|,RestartCnt:8|,EligibleTime:24|"
+FACTS_FORMAT = "JobArrayID:24|,Requeue:2|,RestartCnt:8|,EligibleTime:24|,State:24|"
 """What only `-O` knows. Its columns are cut at their width, so it carries no free text."""
 
 
@@ -23,6 +23,7 @@ class _Facts:
     requeue: bool
     restarts: int
     eligible_time: float
+    state: str
 
 
 def queue_format(nonce: str) -> str:
@@ -40,13 +41,18 @@ def parse_jobs(text: str, facts_text: str, nonce: str) -> tuple[Job, ...]:
 
 def _parse_facts(text: str) -> dict[str, _Facts]:
     rows = ([cell.strip() for cell in line.split("|")] for line in text.splitlines())
-    return {row[0]: _Facts(row[1] == "1", parse_count(row[2]), parse_time(row[3])) for row in rows if len(row) >= 4}
+    return {
+        row[0]: _Facts(row[1] == "1", parse_count(row[2]), parse_time(row[3]), "".join(row[4:5]))
+        for row in rows
+        if len(row) >= 4
+    }
 
 
 def _job(columns: str, name: str, comment: str, facts: Mapping[str, _Facts]) -> Job:
     value = dict(zip(_COLUMNS, columns.split(_SEPARATOR), strict=True))
-    fact = facts.get(value["%i"], _Facts(requeue=True, restarts=0, eligible_time=0.0))
-    state = value["%T"]
+    fact = facts.get(value["%i"], _Facts(requeue=True, restarts=0, eligible_time=0.0, state=""))
+    # Requeued between the two calls, a job would seem to run with its next restart already.
+    state = fact.state if value["%T"] == "RUNNING" and fact.state else value["%T"]
     return Job(
         id=value["%A"],
         label=value["%i"],
