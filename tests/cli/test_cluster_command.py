@@ -20,10 +20,14 @@ SLURM = pytest.mark.skipif(not shutil.which("scontrol"), reason="skipped: Slurm 
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[dict[str, str]]:
+def own(tmp_path: Path, hpcli: Run) -> Iterator[dict[str, str]]:
     """The environment of this test: its own state and runtime folder, neither made yet."""
     runtime = Path(f"/tmp/hpcli-c{os.getpid()}")
-    yield {"XDG_STATE_HOME": str(tmp_path / "state"), "HPCLI_RUNTIME_DIR": str(runtime)}
+    folders = {"XDG_STATE_HOME": str(tmp_path / "state"), "HPCLI_RUNTIME_DIR": str(runtime)}
+    yield dict(folders)
+    if (tmp_path / "state" / "hpcli" / "clusters" / "it").exists():
+        # What should have been refused came up after all.
+        hpcli("cluster", "down", "it", "--yes", env=folders)
     shutil.rmtree(runtime, ignore_errors=True)
 
 

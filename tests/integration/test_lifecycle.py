@@ -239,11 +239,14 @@ def test_a_disk_too_small_is_refused_and_nothing_left(home: Path) -> None:
     spec = home / "it.yaml"
     spec.write_text(SPEC.format(name="it", nodes=2))
     with small_disk(home, 32):
-        answer = hpcli("cluster", "up", "-f", str(spec))
-        assert answer.returncode == 1
-        assert "MiB free, expected at least 66 MiB" in answer.stderr
-        assert "hint: free some space" in answer.stderr
-        assert left_in(home) == []
+        try:
+            answer = hpcli("cluster", "up", "-f", str(spec))
+            assert answer.returncode == 1
+            assert "MiB free, expected at least 66 MiB" in answer.stderr
+            assert "hint: free some space" in answer.stderr
+            assert left_in(home) == []
+        finally:
+            remove(Layout.of("it"))
 
 
 HALF_FULL = SPEC.format(name="it", nodes=3).replace(
