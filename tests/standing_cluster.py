@@ -64,3 +64,30 @@ def left_in(folder: Path) -> list[str]:
     runtime = Path(os.environ["HPCLI_RUNTIME_DIR"])
     files = [str(path) for root in (folder / "state", runtime) for path in root.glob("*")]
     return processes_of(folder) + files
+
+
+@contextmanager
+def small_disk(folder: Path, mib: int) -> Iterator[None]:
+    """A file system of so many MiB under the state folder."""
+    state = folder / "state"
+    state.mkdir()
+    argv = ["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=0700", "tmpfs", str(state)]
+    if os.getuid() != 0 or subprocess.run(argv, capture_output=True).returncode:
+        pytest.skip("skipped: only root, with the right to mount, can make a small disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(state)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Use up a disk to its last byte, with a file that can be removed again."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(b"\0" * size)
+            except OSError:
+                pass
+    return ballast

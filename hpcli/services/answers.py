@@ -14,6 +14,8 @@ from hpcli.services.recovery import Recovery
 
 OPERATORS = ("Operator", "Administrator")
 MAX_ENTRIES = 500
+MAX_REPAIRS = 200
+"""A reply must stay below the limit of a message; the journal has all of them."""
 
 Reply = dict[str, object]
 
@@ -72,7 +74,7 @@ class Answers:
             "last_entry": self.journal.last_entry,
             "breaker_open": ledger.breaker_open,
             "paused": ledger.paused,
-            "repairs": [_row(repair) for repair in ledger.repairs],
+            "repairs": [_row(repair) for repair in ledger.repairs[-MAX_REPAIRS:]],
         }
 
     def _journal(self, message: Mapping[str, object]) -> object:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from hpcli.providers.local.layout import Layout
 from hpcli.providers.local.sweep import remove
 from hpcli.transport import proc
 from tests.real_cluster import SPEC, RealCluster, bring_up
-from tests.standing_cluster import hpcli, left_in, processes_of, standing_cluster
+from tests.standing_cluster import fill, hpcli, left_in, processes_of, small_disk, standing_cluster
 
 pytestmark = pytest.mark.slurm
 
@@ -221,20 +220,6 @@ async def run(argv: list[str], env: dict[str, str]) -> str:
     return out.decode()
 
 
-@contextmanager
-def small_disk(folder: Path, mib: int) -> Iterator[None]:
-    """A file system of so many MiB under the state folder."""
-    state = folder / "state"
-    state.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=0700", "tmpfs", str(state)]
-    if os.getuid() != 0 or subprocess.run(argv, capture_output=True).returncode:
-        pytest.skip("skipped: only root, with the right to mount, can make a small disk")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(state)], check=True)
-
-
 def test_a_disk_too_small_is_refused_and_nothing_left(home: Path) -> None:
     spec = home / "it.yaml"
     spec.write_text(SPEC.format(name="it", nodes=2))
@@ -292,15 +277,3 @@ async def test_a_disk_that_fills_up_in_mid_repair_only_delays_it(home: Path) -> 
             assert "Traceback" not in log.read_text()
         finally:
             remove(Layout.of("it"))
-
-
-def fill(folder: Path) -> Path:
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1):
-            try:
-                while True:
-                    file.write(b"\0" * size)
-            except OSError:
-                pass
-    return ballast
