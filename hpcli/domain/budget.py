@@ -71,4 +71,6 @@ def _opened(seen: Observation, faults: tuple[Fault, ...]) -> tuple[Open, ...]:
 
 
 def _target(seen: Observation, node: str) -> Target:
-    return Target(node, seen.generation(node), seen.jobs_on.get(node, ()))
+    """A job that opted out is nobody's to follow: its ranks must not be ended when it completes by itself."""
+    jobs = tuple(job for job in seen.jobs_on.get(node, ()) if job.may_be_evicted)
+    return Target(node, seen.generation(node), jobs)

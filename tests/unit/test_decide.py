@@ -46,6 +46,14 @@ def test_the_same_observation_gives_the_same_actions() -> None:
         assert decide(seen, policy) == decide(seen, policy)
 
 
+def test_a_repair_remembers_the_jobs_that_it_may_evict_and_no_others() -> None:
+    jobs = [{"id": "7", "nodes": "c3"}, {"id": "8", "nodes": "c3", "comment": "hpcli:no-evict"}]
+    seen = observation({"jobs": jobs, "reports": {"c3": {"incidents": {"xid79": "reboot"}}}})
+    [begun] = decide(seen, policy_of({}))
+    assert isinstance(begun, Open)
+    assert [[job.id for job in target.jobs] for target in begun.targets] == [["7"]]
+
+
 def observation(case: Mapping[str, Any]) -> Observation:
     names = list(NodeSet(case.get("fleet", "c[1-8]")))
     jobs = [job_of(raw) for raw in case.get("jobs", [])]
