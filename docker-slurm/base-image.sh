@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make a bare Debian:  docker-slurm/base-image.sh SUITE TAR|IMAGE   (e.g. bookworm build/bare/bookworm.tar; trixie hpcli-bare:trixie)
-# A target that ends in .tar is a root file system; anything else names a Docker image made from one. What is there
-# already is not made again. Needs debootstrap and root to make a root file system, a Docker engine for an image.
+# Make a bare Debian:  docker-slurm/base-image.sh SUITE [TAR|IMAGE]   (e.g. bookworm build/bare/bookworm.tar; trixie hpcli-bare:trixie)
+# A target that ends in .tar is a root file system; anything else names a Docker image made from one, hpcli-base:SUITE
+# by default. What is there already is not made again. Needs debootstrap and root to make a root file system, a Docker engine for an image.
 # HPCLI_MIRROR: where debootstrap takes packages from; HPCLI_BARE_CACHE: the root file systems behind images (build/bare).
 set -euo pipefail
 
@@ -12,7 +12,8 @@ TREE=
 die() { printf 'base-image: %s\n' "$*" >&2 && exit 1; }
 
 main() {
-    (($# == 2)) || die "found $# arguments, expected two: docker-slurm/base-image.sh SUITE TAR|IMAGE"
+    (($# == 1 || $# == 2)) || die "found $# arguments, expected: docker-slurm/base-image.sh SUITE [TAR|IMAGE]"
+    set -- "$1" "${2-hpcli-base:$1}"
     trap 'rm -rf --one-file-system "$TREE"' EXIT
     case $2 in
         *.tar) make_tar "$1" "$2" ;;

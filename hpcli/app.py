@@ -3,27 +3,31 @@
 Heavy adapters are imported where they are chosen, so that each command loads only what it uses.
 """
 
+import getpass
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcli.domain.settings import Address, AgentNode, ControllerSettings
-from hpcli.errors import HpcliError, NotFound, UsageFault
-from hpcli.ports import Clock, Controller, Credentials, Host, Progress, Provider, SlurmGateway, Store
+from hpcli.domain.settings import Address
+from hpcli.errors import HpcliError, NotFound, UsageFault, told
+from hpcli.ports import Clock, Controller, Credentials, Progress, SlurmGateway
+from hpcli.transport.ask import RemoteController
 from hpcli.transport.process import LocalTransport
 
 if TYPE_CHECKING:
+    from hpcli.domain.settings import ClientSettings
     from hpcli.providers.local.build import LocalBuild
     from hpcli.providers.local.faults import LocalFaults
     from hpcli.providers.local.layout import Layout
     from hpcli.providers.local.record import Record
     from hpcli.providers.local.stock import StockSlurm
     from hpcli.services.cluster import Readiness
-    from hpcli.services.clusters import Status
     from hpcli.spec.model import Spec
 
 CLUSTER_VARIABLE = "HPCLI_CLUSTER"
+CLIENT = Path("/etc/hpcli/client.json")
+"""On every machine of a cluster that hpcli set up."""
 
 
 def local_transport() -> LocalTransport:
@@ -37,9 +41,50 @@ def clock() -> Clock:
 
 
 def slurm_gateway(cluster: str | None) -> SlurmGateway:
-    """The Slurm of a local cluster, else of HPCLI_CLUSTER, else of this machine. Raises `NotFound`."""
+    """The Slurm of the cluster named, else of HPCLI_CLUSTER, else of this machine. Raises `NotFound`."""
     name = cluster or os.environ.get(CLUSTER_VARIABLE)
-    return gateway_for(str(layout_of(name).slurm_conf) if name else "")
+    if not name or _lives_here(name):
+        return gateway_for("")
+    if is_remote(name):
+        from hpcli import app_remote
+
+        return app_remote.slurm_gateway(name)
+    return gateway_for(str(layout_of(name).slurm_conf))
+
+
+def is_remote(cluster: str) -> bool:
+    """Whether its machines are others than this one. Raises `NotFound` for no cluster of ours."""
+    from hpcli.providers.remote.layout import provider_of
+
+    return provider_of(cluster) != "local"
+
+
+def is_elsewhere(cluster: str | None) -> bool:
+    """Whether commands for this cluster run on another machine than this one."""
+    name = cluster or os.environ.get(CLUSTER_VARIABLE)
+    return bool(name and not _lives_here(name) and is_remote(name))
+
+
+def user_on(cluster: str | None) -> str:
+    """Who we are on the cluster's login node."""
+    name = cluster or os.environ.get(CLUSTER_VARIABLE)
+    if not name or not is_elsewhere(name):
+        return getpass.getuser()
+    from hpcli import app_remote
+
+    return app_remote.record_of(name).reach.user or getpass.getuser()
+
+
+def _here() -> "ClientSettings | None":
+    """The cluster that this machine is part of, None when it is part of none."""
+    from hpcli.domain.settings import read_client_settings
+
+    return read_client_settings(CLIENT) if CLIENT.exists() else None
+
+
+def _lives_here(name: str) -> bool:
+    here = _here()
+    return bool(here and here.cluster == name)
 
 
 def gateway_for(slurm_conf: str) -> SlurmGateway:
@@ -66,21 +111,6 @@ def credentials(munge_socket: str) -> Credentials:
 
     munge, unmunge = find_munge()
     return Munge(local_transport(), munge, unmunge, munge_socket)
-
-
-def host(node: AgentNode) -> Host:
-    """The machine behind a node: this one, or the folder that stands for it."""
-    from hpcli.probe.host import folder_machine, this_machine
-
-    if not node.folder:
-        return this_machine(node.name, local_transport())
-    return folder_machine(node.name, Path(node.folder), local_transport())
-
-
-def store(path: str) -> Store:
-    from hpcli.store.sqlite import SqliteStore
-
-    return SqliteStore(Path(path))
 
 
 def programs(record: "Record") -> Mapping[str, str]:
@@ -121,18 +151,6 @@ def readiness(cluster: str, progress: Progress) -> "Readiness":
     return Readiness(slurm_gateway(cluster), controller(cluster), clock(), progress, casualty, last_words)
 
 
-def provider(settings: ControllerSettings) -> Provider:
-    """The provider of the controller's cluster."""
-    if settings.provider != "local":
-        raise HpcliError(
-            f"provider {settings.provider}", "found no such provider, expected local", "check cluster.yaml"
-        )
-    from hpcli.providers.local.build import agent_argv
-    from hpcli.providers.local.provider import LocalProvider
-
-    return LocalProvider.open(settings.cluster, agent_argv(layout_of(settings.cluster)))
-
-
 def cluster_name(name: str | None) -> str:
     """The cluster that is meant: named, else HPCLI_CLUSTER, else the only one. Raises `UsageFault`."""
     from hpcli.providers.local.clusters import list_built
@@ -140,6 +158,8 @@ def cluster_name(name: str | None) -> str:
     chosen = name or os.environ.get(CLUSTER_VARIABLE)
     if chosen:
         return chosen
+    if here := _here():
+        return here.cluster
     known = [built.name for built in list_built()]
     if len(known) == 1:
         return known[0]
@@ -159,9 +179,10 @@ def load_spec(path: Path) -> "Spec":
     """Raises `SpecInvalid` with every problem of the file."""
     from hpcli.health.overrides import fault_of
     from hpcli.health.registry import check_names
+    from hpcli.spec.load import default_files
     from hpcli.spec.load import load_spec as load
 
-    return load(path, known_checks=check_names(), health_fault=fault_of)
+    return load(path, known_checks=check_names(), health_fault=fault_of, defaults=default_files(os.environ))
 
 
 def build(path: Path, progress: Progress) -> "LocalBuild":
@@ -208,14 +229,6 @@ async def bring_up(work: "LocalBuild", progress: Progress) -> float:
     return clock().now() - start
 
 
-async def cluster_status(name: str) -> "Status":
-    """Raises `NotFound`."""
-    from hpcli.providers.local.clusters import built
-    from hpcli.services.clusters import status
-
-    return await status(built(name), slurm_gateway(name), controller(name))
-
-
 async def render_spec(path: Path) -> Mapping[str, str]:
     """Slurm's files as `up` would write them here now, by name."""
     from hpcli.providers.local.config import preview
@@ -224,33 +237,31 @@ async def render_spec(path: Path) -> Mapping[str, str]:
 
 
 def controller(cluster: str | None) -> Controller:
-    """The controller of a local cluster. Raises `NotFound`."""
+    """The controller of a cluster, wherever it is. Raises `NotFound`."""
+    name = cluster_name(cluster)
+    if _lives_here(name):
+        return _controller_here()
+    if is_remote(name):
+        from hpcli import app_remote
+
+        return app_remote.ControllerOverSsh(name)
     from hpcli.providers.local.record import read_record
 
-    layout = layout_of(cluster_name(cluster))
+    layout = layout_of(name)
     address = Address("127.0.0.1", read_record(layout.record).ports.controller)
     return RemoteController(address, credentials(str(layout.munge_socket)))
 
 
-class RemoteController:
-    """A controller reached over the network. Implements `ports.Controller`."""
-
-    def __init__(self, address: Address, credentials: Credentials) -> None:
-        self._address = address
-        self._credentials = credentials
-
-    async def ask(self, what: str, **details: object) -> Any:
-        """Raises `Unreachable`, `TimedOut`, or the error that the controller answered with."""
-        from hpcli.transport.channel import ask
-
-        reply = await ask(self._address, self._credentials, {"kind": "ask", "what": what, **details})
-        if not reply.get("ok"):
-            raise _told(reply)
-        return reply["result"]
+def _controller_here() -> RemoteController:
+    here = _here()
+    if here is None:
+        raise NotFound(str(CLIENT), "no such file: this machine is no cluster's", "ask on the controller's machine")
+    return RemoteController(here.controller, credentials(here.munge_socket))
 
 
-def _told(reply: Mapping[str, Any]) -> HpcliError:
-    """The error in the controller's reply, as the class that it was."""
-    kinds = {kind.code: kind for kind in HpcliError.__subclasses__()}
-    kind = kinds.get(str(reply.get("code")), HpcliError)
-    return kind(str(reply.get("subject")), str(reply.get("message")), str(reply.get("hint", "")))
+async def ask_here(what: str, details: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The reply of this machine's controller as it is; that there is none is a reply too."""
+    try:
+        return await _controller_here().reply(what, **details)
+    except HpcliError as error:
+        return {"ok": False, **told(error)}

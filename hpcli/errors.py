@@ -1,5 +1,6 @@
 """Every error that hpcli raises on purpose: object, found, expected, next step."""
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 
@@ -78,3 +79,15 @@ class Unsafe(HpcliError):
 
     exit_code = Exit.UNSAFE
     code = "unsafe"
+
+
+def error_of(reply: Mapping[str, object]) -> HpcliError:
+    """The error in a daemon's reply (code, subject, message, hint), as the class that it was."""
+    kinds = {kind.code: kind for kind in HpcliError.__subclasses__()}
+    kind = kinds.get(str(reply.get("code")), HpcliError)
+    return kind(str(reply.get("subject")), str(reply.get("message")), str(reply.get("hint", "")))
+
+
+def told(error: HpcliError) -> dict[str, str]:
+    """The error as it travels; `error_of` makes it what it was."""
+    return {"code": error.code, "subject": error.subject, "message": error.message, "hint": error.hint}

@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpcli import app
+from hpcli import app, app_clusters
 from hpcli.cli.confirm import confirm
+from hpcli.cli.init import init
 from hpcli.cli.interrupt import end_like_ctrl_c, run_or_undo
 from hpcli.cli.options import Options, common_options
 from hpcli.cli.output import Column, Output
 from hpcli.cli.progress import StderrProgress
 from hpcli.domain.cluster import Built
-from hpcli.providers.local.clusters import folders_of, list_built, take_down
 from hpcli.services.clusters import Status
 
 if TYPE_CHECKING:
     from hpcli.providers.local.build import LocalBuild
+    from hpcli.spec.model import Spec
 
 SPEC = "cluster.yaml"
 
@@ -42,6 +43,9 @@ def cluster() -> None:
     """Bring clusters up and down; check and render cluster.yaml."""
 
 
+cluster.add_command(init)
+
+
 @cluster.command()
 @spec_option
 @common_options
@@ -59,12 +63,28 @@ def up(options: Options, spec: str) -> None:
     """
     end_like_ctrl_c()
     progress = StderrProgress(options)
-    build = app.build(app.spec_path(spec), progress)
-    seconds = run_or_undo(_up(build, progress))
-    name, count = build.spec.name, len(build.spec.nodes)
+    path = app.spec_path(spec)
+    wanted = app.load_spec(path)
+    seconds = _up_elsewhere(wanted, path, progress) if wanted.provider != "local" else _up_here(path, progress)
+    name, count = wanted.name, len(wanted.nodes)
     what = "is up already" if seconds is None else f"is up: {count} nodes idle after {seconds:.1f} s"
     data = {"name": name, "nodes": count, "seconds": round(seconds or 0.0, 2), "already_up": seconds is None}
     Output(options).result(data, f"cluster {name} {what}\nuse it: export HPCLI_CLUSTER={name}")
+
+
+def _up_here(path: Path, progress: StderrProgress) -> float | None:
+    return run_or_undo(_up(app.build(path, progress), progress))
+
+
+def _up_elsewhere(wanted: "Spec", path: Path, progress: StderrProgress) -> float:
+    """What was made stays when this fails: the same command goes on from there."""
+    from hpcli import app_remote
+
+    work = app_remote.build(wanted, path.read_text(), progress, app.clock())
+    try:
+        return asyncio.run(app_remote.bring_up(work, app.clock()))
+    finally:
+        progress.done()
 
 
 async def _up(build: "LocalBuild", progress: StderrProgress) -> float | None:
@@ -89,7 +109,7 @@ def status(options: Options, name: str | None) -> None:
       hpcli cluster status demo
       hpcli cluster status demo --json | jq .data.dead
     """
-    found = asyncio.run(app.cluster_status(app.cluster_name(name or options.cluster)))
+    found = asyncio.run(app_clusters.cluster_status(app.cluster_name(name or options.cluster)))
     Output(options).result(found, _status_text(found))
     if not found.healthy:
         click.get_current_context().exit(1)
@@ -130,14 +150,17 @@ def down(options: Options, name: str | None, yes: bool, dry_run: bool) -> None:
       hpcli cluster down demo --yes
     """
     chosen = app.cluster_name(name or options.cluster)
-    folders = folders_of(chosen)
-    what = f"end every job and daemon of cluster {chosen} and remove {', '.join(map(str, folders))}"
+    what = app_clusters.what_down_removes(chosen)
     if dry_run:
         Output(options).result({"name": chosen, "removed": False}, f"would {what}")
         return
     if not yes:
         confirm(what, f"cluster {chosen}")
-    take_down(chosen)
+    progress = StderrProgress(options)
+    try:
+        asyncio.run(app_clusters.take_down(chosen, progress))
+    finally:
+        progress.done()
     Output(options).result({"name": chosen, "removed": True}, f"cluster {chosen} is gone")
 
 
@@ -150,7 +173,7 @@ def list_clusters(options: Options) -> None:
     Example:
       hpcli cluster list --json
     """
-    Output(options).rows(list_built(), LIST_COLUMNS, empty="no clusters; try: hpcli cluster up")
+    Output(options).rows(app_clusters.clusters(), LIST_COLUMNS, empty="no clusters; try: hpcli cluster up")
 
 
 @cluster.command()

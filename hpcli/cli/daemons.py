@@ -1,7 +1,9 @@
-"""`hpcli agent` and `hpcli controller`: the daemons, started by systemd or by the local provider."""
+"""`hpcli agent`, `controller` and `keeper`: the daemons, started by systemd, scripts or the local provider."""
 
 import asyncio
+import json
 import logging
+import sys
 from pathlib import Path
 
 import click
@@ -28,6 +30,29 @@ def controller(config: Path) -> None:
 
     _log_to_stderr()
     asyncio.run(serve(read_controller_settings(config)))
+
+
+@click.command(hidden=True)
+@click.option("--config", required=True, type=click.Path(path_type=Path), help="The keeper's settings file.")
+def keeper(config: Path) -> None:
+    """Reboot and replace machines when the controller asks."""
+    from hpcli import app_keeper
+    from hpcli.daemons.keeper import serve
+    from hpcli.domain.keeper_settings import read_keeper_settings
+
+    _log_to_stderr()
+    settings = read_keeper_settings(config)
+    asyncio.run(serve(settings, app_keeper.power_of(settings)))
+
+
+@click.command(hidden=True)
+@click.argument("what")
+def ask(what: str) -> None:
+    """Put one question to this machine's controller: details as JSON on standard input, its reply as JSON."""
+    from hpcli import app
+
+    details = json.loads(sys.stdin.read() or "{}")
+    click.echo(json.dumps(asyncio.run(app.ask_here(what, details))))
 
 
 def _log_to_stderr() -> None:

@@ -1,16 +1,17 @@
 """`submit`, `queue`, `logs`, `cancel`: the daily verbs on jobs."""
 
 import asyncio
-import getpass
 import sys
+from pathlib import Path
 
 import click
 
-from hpcli.app import clock, slurm_gateway
+from hpcli.app import clock, is_elsewhere, slurm_gateway, user_on
 from hpcli.cli.confirm import confirm
 from hpcli.cli.options import Options, common_options, long_common_options
 from hpcli.cli.output import Column, Output
 from hpcli.domain.job import Job
+from hpcli.errors import NotFound, UsageFault
 from hpcli.services import logs as log_service
 from hpcli.services.jobs import QueueRow, find_active, raise_if_failed, wait_outcome
 from hpcli.services.jobs import queue as list_queue
@@ -71,9 +72,11 @@ def submit(options: Options, submission: Submission) -> None:
       hpcli submit -N 2 -- srun python train.py
       hpcli submit --cluster NAME -a 0-9 sweep.sh
     """
-    script = _script_from_stdin() if submission.reads_stdin else ""
     gateway = slurm_gateway(options.cluster)
-    job_id = asyncio.run(gateway.submit(submission.sbatch, script=script))
+    words, script = submission.sbatch, _script_from_stdin() if submission.reads_stdin else ""
+    if submission.script and is_elsewhere(options.cluster):
+        words, script = submission.carried(), _script_text(submission.script[0])
+    job_id = asyncio.run(gateway.submit(words, script=script))
     Output(options).result({"job": job_id}, job_id)
     if submission.waits:
         asyncio.run(wait_outcome(gateway, job_id))
@@ -95,7 +98,7 @@ def queue(options: Options, everybody: bool, user: str | None) -> None:
       hpcli queue --all
       hpcli queue --json | jq '.data[] | select(.state == "PENDING")'
     """
-    whose = "" if everybody else user or getpass.getuser()
+    whose = "" if everybody else user or user_on(options.cluster)
     rows = asyncio.run(list_queue(slurm_gateway(options.cluster), whose))
     Output(options).rows(rows, QUEUE_COLUMNS, empty=f"no jobs{f' of {whose}; all: hpcli queue --all' if whose else ''}")
 
@@ -167,6 +170,16 @@ def _targets(asked: tuple[str, ...], found: tuple[Job, ...]) -> list[str]:
 
 def _cancelled(job: Job, dry_run: bool) -> dict[str, object]:
     return {"job": job.label, "name": job.name, "user": job.user, "state": job.state, "cancelled": not dry_run}
+
+
+def _script_text(path: str) -> str:
+    """A script that goes to another machine. Raises `NotFound`, `UsageFault`."""
+    try:
+        return Path(path).read_text()
+    except FileNotFoundError:
+        raise NotFound(f"script {path}", "found no such file, expected a batch script") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageFault(f"script {path}", f"found {error}, expected a readable batch script") from None
 
 
 def _script_from_stdin() -> str:

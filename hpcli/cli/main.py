@@ -38,6 +38,8 @@ COMMANDS = {
     "demo": Lazy("hpcli.cli.demo:demo", "Watch a cluster lose a node in mid-training, and heal."),
     "agent": Lazy("hpcli.cli.daemons:agent", "Watch nodes and report.", hidden=True),
     "controller": Lazy("hpcli.cli.daemons:controller", "Decide and repair.", hidden=True),
+    "keeper": Lazy("hpcli.cli.daemons:keeper", "Reboot and replace machines.", hidden=True),
+    "ask": Lazy("hpcli.cli.daemons:ask", "Ask this machine's controller.", hidden=True),
 }
 
 

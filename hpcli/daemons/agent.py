@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from hpcli import app
+from hpcli import app, app_daemons
 from hpcli.daemons.link import ControllerLink
 from hpcli.daemons.signals import until_stopped
 from hpcli.domain.settings import AgentNode, AgentSettings
@@ -45,7 +45,7 @@ async def serve(settings: AgentSettings, only: str = "") -> None:
 def _assemble(settings: AgentSettings, nodes: Sequence[AgentNode], link: ControllerLink) -> AgentService:
     table = load_table(settings.kernel_log)
     clock = app.clock()
-    hosts = {node.name: app.host(node) for node in nodes}
+    hosts = {node.name: app_daemons.host(node) for node in nodes}
     watches = {node.name: NodeWatch(hosts[node.name], CHECKS, node.checks, table, clock) for node in nodes}
     first = nodes[0]
     machine_checks = select(CHECKS, first.checks, context=Context.CONTINUOUS, scope=Scope.MACHINE)

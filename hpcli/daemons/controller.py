@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hpcli import app
+from hpcli import app, app_daemons
 from hpcli.daemons.hub import Connections, Hub
 from hpcli.daemons.signals import until_stopped
 from hpcli.domain.node import Node
@@ -45,12 +45,15 @@ async def serve(settings: ControllerSettings) -> None:
 async def _assemble(settings: ControllerSettings) -> Hub:
     clock = app.clock()
     gateway = app.gateway_for(settings.slurm_conf)
-    provider = app.provider(settings)
-    journal = Journal(app.store(settings.journal), clock)
+    provider = app_daemons.provider(settings)
+    journal = Journal(app_daemons.store(settings.journal), clock)
     nodes = frozenset(node.name for node in await _nodes_when_up(gateway))
-    desk = ReportDesk(Trust(nodes, frozenset({0, settings.agent_uid})), journal.store)
+    # Until Slurm's addresses are known, no machine is believed.
+    trust = Trust(nodes, frozenset({0, settings.agent_uid}), {} if settings.machines else None)
+    desk = ReportDesk(trust, journal.store)
     connections, wake = Connections(), asyncio.Event()
-    observer = Observer(gateway, provider, desk, journal, clock, settings.policy)
+    origins = app_daemons.origins() if settings.machines else None
+    observer = Observer(gateway, provider, desk, journal, clock, settings.policy, origins)
     executor = Executor(gateway, provider, connections, journal, wake)
     recovery = Recovery(observer, executor, journal, settings.policy, clock, wake, settings.interval)
     audit = Audit(journal, clock)

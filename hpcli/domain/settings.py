@@ -23,7 +23,11 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class ControllerSettings:
-    """`agent_uid`: reports count from it and from root. `lease` lies in StateSaveLocation."""
+    """`agent_uid`: reports count from it and from root. `lease` lies in StateSaveLocation.
+
+    `machines`: each node is a machine of its own, so that a report must come from its NodeAddr. `keeper` is the
+    socket of the keeper, who alone may reboot and replace machines, "" where the provider needs none.
+    """
 
     cluster: str
     provider: str
@@ -34,6 +38,9 @@ class ControllerSettings:
     lease: str
     agent_uid: int
     interval: float = 5.0
+    machines: bool = False
+    keeper: str = ""
+    can_replace: bool = True
     policy: Policy = field(default_factory=Policy)
 
 
@@ -61,9 +68,26 @@ class AgentSettings:
     kernel_log: Parameters = field(default_factory=dict)
 
 
-def write_settings(path: Path, settings: ControllerSettings | AgentSettings) -> None:
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """What a command on a machine of the cluster needs to find its controller."""
+
+    cluster: str
+    controller: Address
+    munge_socket: str
+    slurm_conf: str
+
+
+Settings = ControllerSettings | AgentSettings | ClientSettings
+
+
+def settings_text(settings: Settings) -> str:
+    return json.dumps(asdict(settings), indent=1) + "\n"
+
+
+def write_settings(path: Path, settings: Settings) -> None:
     path.touch(mode=0o600)
-    path.write_text(json.dumps(asdict(settings), indent=1) + "\n")
+    path.write_text(settings_text(settings))
 
 
 def read_controller_settings(path: Path) -> ControllerSettings:
@@ -84,6 +108,15 @@ def read_agent_settings(path: Path) -> AgentSettings:
     try:
         nodes = tuple(AgentNode(**node) for node in raw.pop("nodes"))
         return AgentSettings(controller=Address(**raw.pop("controller")), nodes=nodes, **raw)
+    except (KeyError, TypeError) as error:
+        raise _broken(path, error) from None
+
+
+def read_client_settings(path: Path) -> ClientSettings:
+    """Raises `HpcliError` when the file is missing or not ours."""
+    raw = _read(path)
+    try:
+        return ClientSettings(controller=Address(**raw.pop("controller")), **raw)
     except (KeyError, TypeError) as error:
         raise _broken(path, error) from None
 

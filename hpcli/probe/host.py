@@ -14,6 +14,12 @@ from hpcli.probe.kmsg import KmsgKernelLog
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
+OWN_BOOT_ID = Path("/run/hpcli/boot_id")
+"""Written at every start where no systemd runs: a container has its host's boot id, which outlives its own boots."""
+
+OWN_INSTANCE_ID = Path("/var/lib/hpcli/instance_id")
+"""Made once when the machine was set up, so that a machine behind the same name is told from the last one."""
+
 MAX_READ = 1 << 20
 """Bytes read of a file: what a check looks at is small, and a log named by mistake is not."""
 
@@ -102,8 +108,9 @@ class LocalHost:
 
 def this_machine(name: str, transport: Transport) -> LocalHost:
     """The machine that we run on, as node `name`."""
-    boot = IdFile(BOOT_ID)
-    return LocalHost(name, {}, boot, IdFile(MACHINE_ID), KmsgKernelLog(boot.read()), transport)
+    boot = IdFile(OWN_BOOT_ID if OWN_BOOT_ID.exists() else BOOT_ID)
+    instance = IdFile(OWN_INSTANCE_ID if OWN_INSTANCE_ID.exists() else MACHINE_ID)
+    return LocalHost(name, {}, boot, instance, KmsgKernelLog(boot.read()), transport)
 
 
 def folder_machine(name: str, folder: Path, transport: Transport) -> LocalHost:

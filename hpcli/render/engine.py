@@ -1,6 +1,7 @@
 """Templates to text. An undefined name is an error; templates hold no logic beyond loops."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -8,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
+@cache
 def _environment(folder: Path) -> Environment:
     return Environment(
         loader=FileSystemLoader(folder),

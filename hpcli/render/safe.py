@@ -1,6 +1,7 @@
 """Values that may stand in a Slurm configuration file: nothing that ends a value, a line or an argument.
 
-Slurm reads `#` as a comment and white space as the end of a value, with no way to escape either.
+Slurm reads `#` as a comment and white space as the end of a value. It has quotes and backslashes against that, which
+only a value that may hold anything, such as a password, gets.
 """
 
 import re
@@ -10,6 +11,8 @@ from hpcli.errors import HpcliError
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
+_PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_ESCAPED = str.maketrans({"\\": "\\\\", "#": "\\#"})
 _FORBIDDEN = frozenset(" #\"'\\=;,[]{}()*?$`&|<>!%")
 
 
@@ -31,6 +34,12 @@ def path_per_node(what: str, value: str) -> str:
     return value
 
 
+def path_of_node(what: str, value: str) -> str:
+    """Check an absolute path, in which `%n` may stand for the node's name. Raises `HpcliError`."""
+    path(what, value.replace("%n", "n"))
+    return value
+
+
 def host(what: str, value: str) -> str:
     """Check a host name or an IPv4 address. Raises `HpcliError`."""
     if not _HOST.fullmatch(value):
@@ -40,10 +49,12 @@ def host(what: str, value: str) -> str:
 
 def address(what: str, value: str) -> str:
     """Check an address, which may be IPv6 too. Raises `HpcliError`."""
+    if ":" not in value:
+        return host(what, value)
     try:
         return str(ip_address(value))
     except ValueError:
-        return host(what, value)
+        raise _refused(what, value, "a host name or an IP address") from None
 
 
 def port(what: str, value: int) -> str:
@@ -58,6 +69,34 @@ def word(what: str, value: str) -> str:
     if not _WORD.fullmatch(value):
         raise _refused(what, value, "letters, digits, _, ., @ and -")
     return value
+
+
+def parameter(value: str) -> str:
+    """Check the name of a parameter of slurm.conf. Raises `HpcliError`."""
+    if not _PARAMETER.fullmatch(value):
+        raise _refused("slurm_conf", value, "the name of a parameter of slurm.conf, letters only")
+    return value
+
+
+def setting(what: str, value: bool | int | float | str) -> str:
+    """Write a free value as slurm.conf takes it: YES or NO, quotes around blanks. Raises `HpcliError`."""
+    if isinstance(value, bool):
+        return "YES" if value else "NO"
+    text = str(value).strip()
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1]
+    if not text.strip() or not text.isprintable() or set('#"\\') & set(text):
+        raise _refused(what, text, 'one line without #, " and \\, which Slurm cannot read')
+    return f'"{text}"' if " " in text else text
+
+
+def password(what: str, value: str) -> str:
+    """Write a password as slurmdbd.conf takes it. Raises `HpcliError`, which does not tell it."""
+    if not (value.isascii() and value.isprintable()) or '"' in value:
+        expected = 'printable ASCII characters without ", which slurmdbd cannot read'
+        raise HpcliError(what, f"found another character in it, expected {expected}", "change the password")
+    escaped = value.translate(_ESCAPED)
+    return f'"{escaped}"' if " " in escaped else escaped
 
 
 def _refused(what: str, value: str, expected: str, hint: str = "") -> HpcliError:

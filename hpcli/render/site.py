@@ -1,15 +1,15 @@
 """What the provider decides about a cluster's Slurm: addresses, ports, users and paths."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a daemon runs (`hostname`, as `hostname -s` says it) and where it is reached.
 
-    Daemons bind to what gethostname() resolves to (NoInAddrAny, NoCtldInAddrAny), so `address` must be
-    exactly that: 127.0.1.1 on a stock Debian, whatever /etc/hosts says elsewhere.
+    On a shared machine daemons bind to what gethostname() resolves to (NoInAddrAny, NoCtldInAddrAny), so `address`
+    must be exactly that: 127.0.1.1 on a stock Debian, whatever /etc/hosts says elsewhere.
     """
 
     hostname: str
@@ -29,21 +29,34 @@ class NodeSite:
 
 @dataclass(frozen=True, slots=True)
 class AccountingSite:
-    """slurmdbd's port and files; its address is the controller's. `database` names its MariaDB schema."""
+    """slurmdbd's place, port and files, and its database.
+
+    `hostname` and `address` are where slurmdbd runs, "" for the controller's machine. `database` names the schema and
+    `user` its user. With `storage_host` "" the database is on slurmdbd's machine and reached through its socket
+    without a password; else it is reached there, at `storage_port` (0: the default) with `password`.
+    """
 
     port: int
     user: str
     database: str
     log: str
     pid: str
+    hostname: str = ""
+    address: str = ""
+    storage_host: str = ""
+    storage_port: int = 0
+    password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class SlurmSite:
     """Everything that slurm.conf needs beyond the spec.
 
-    `version` is (year, month) of the Slurm in use. `user` runs slurmctld and slurmd. In `spool`,
-    `slurmd_log` and `slurmd_pid`, `%n` stands for the node's name. An empty `prolog` or `task_prolog` means none.
+    `version` is (year, month) of the Slurm in use. `user` runs slurmctld, and slurmd too if `slurmd_user` is "".
+    `shared_machine`: all daemons share one machine and its user's munged; then `%n` stands for the node's name in
+    `spool`, `slurmd_log` and `slurmd_pid`. `overrides`: nodes are believed to have what the spec says, whatever their
+    slurmd finds. `cgroup`: machines run systemd, so that jobs are held by cgroups. An empty `prolog`, `epilog`,
+    `task_prolog` or `reboot_program` means none. `prolog_contain` is what pam_slurm_adopt needs.
     """
 
     version: tuple[int, int]
@@ -60,3 +73,10 @@ class SlurmSite:
     prolog: str = ""
     task_prolog: str = ""
     accounting: AccountingSite | None = None
+    slurmd_user: str = ""
+    shared_machine: bool = True
+    overrides: bool = False
+    cgroup: bool = False
+    epilog: str = ""
+    reboot_program: str = ""
+    prolog_contain: bool = False

@@ -62,7 +62,7 @@ async def look(gateway: SlurmGateway, controller: Controller, dead: Collection[s
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Waits for a cluster to become whole.
+    """Waits for a cluster to become whole, looking every `poll` seconds.
 
     `casualty` names a daemon that died and its last words, "" while all live; `last_words` are those
     of a node's slurmd.
@@ -74,6 +74,7 @@ class Readiness:
     progress: Progress
     casualty: Callable[[], str]
     last_words: Callable[[str], str]
+    poll: float = POLL
 
     async def wait(self, nodes: Sequence[str]) -> Health:
         """Until every node is idle and every agent has reported. Raises `TimedOut` saying what is missing."""
@@ -88,7 +89,7 @@ class Readiness:
                 raise HpcliError("cluster", died, "mend that, then bring the cluster up again")
             if self.clock.now() > deadline:
                 raise TimedOut("cluster", self._missing(health), "its logs: hpcli cluster status")
-            await self.clock.sleep(POLL)
+            await self.clock.sleep(self.poll)
 
     def _missing(self, health: Health) -> str:
         if health.slurm_error or health.controller_error:

@@ -1,7 +1,7 @@
 """Which reports count: the trust rules, and the newest believed report of each node."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpcli.domain.report import NodeReport, from_dict
@@ -13,11 +13,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whom to believe. `addresses` maps nodes to their NodeAddr; None where nodes share a machine."""
+    """Whom to believe. `origins` maps nodes to the addresses that their machine may have; None where nodes
+    share a machine."""
 
     nodes: frozenset[str]
     uids: frozenset[int]
-    addresses: Mapping[str, str] | None = None
+    origins: Mapping[str, frozenset[str]] | None = None
 
 
 @dataclass(slots=True)
@@ -32,6 +33,10 @@ class ReportDesk:
 
     def __post_init__(self) -> None:
         self._sequences = dict(self.store.sequences())
+
+    def know(self, nodes: Iterable[str], origins: Mapping[str, frozenset[str]] | None) -> None:
+        """Nodes come and go, and a replaced one has another address: believe what Slurm says now."""
+        self.trust = Trust(frozenset(nodes), self.trust.uids, origins)
 
     def take(self, claim: Claim, raw: Sequence[object], now: float) -> tuple[list[NodeReport], list[str]]:
         """Sort reports into believed ones and reasons for refusing the others."""
@@ -71,9 +76,10 @@ class ReportDesk:
             return None, str(error)
         if report.node not in self.trust.nodes:
             return None, f"report for {report.node!r}, which is no node of this cluster"
-        addresses = self.trust.addresses
-        if addresses is not None and addresses.get(report.node) != claim.host:
-            return None, f"report for {report.node} from {claim.host}, expected {addresses.get(report.node)}"
+        origins = self.trust.origins
+        if origins is not None and claim.host not in origins.get(report.node, frozenset()):
+            expected = ", ".join(sorted(origins.get(report.node, frozenset()))) or "an address that Slurm knows"
+            return None, f"report for {report.node} from {claim.host}, expected {expected}"
         if report.seq <= self._sequences.get(report.node, 0):
             return None, f"report {report.seq} of {report.node} is not newer than {self._sequences[report.node]}"
         return report, ""

@@ -1,13 +1,15 @@
 """Read Slurm, reports and journal into one observation."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ClusterShell.NodeSet import NodeSet
 
 from hpcli.domain.job import Job
 from hpcli.domain.ledger import Kind, Ledger, Step, fold
+from hpcli.domain.node import Node
 from hpcli.domain.observation import Observation
 from hpcli.domain.policy import Policy
 from hpcli.ports import Clock, Provider, SlurmGateway, Store
@@ -38,9 +40,20 @@ class Journal:
             self.last_entry = entries[-1][0]
 
 
+class Origins(Protocol):
+    """Knows from which addresses a machine may speak."""
+
+    async def of(self, nodes: Sequence[Node]) -> Mapping[str, frozenset[str]]:
+        """Addresses by node name; none for a node whose name cannot be resolved."""
+        ...
+
+
 @dataclass(slots=True)
 class Observer:
-    """Makes observations; two queries to Slurm each, however large the cluster."""
+    """Makes observations; two queries to Slurm each, however large the cluster.
+
+    `origins` is None where many nodes share one machine.
+    """
 
     gateway: SlurmGateway
     provider: Provider
@@ -48,10 +61,12 @@ class Observer:
     journal: Journal
     clock: Clock
     policy: Policy
+    origins: Origins | None = None
 
     async def look(self, in_flight: Iterable[tuple[str, Step]]) -> Observation:
         """Raises `HpcliError` when Slurm cannot be read: then nothing may be decided."""
         nodes, jobs = await asyncio.gather(self.gateway.nodes(), self.gateway.jobs())
+        self.desk.know((node.name for node in nodes), await self.origins.of(nodes) if self.origins else None)
         now = self.clock.now()
         capabilities = self.provider.capabilities()
         return Observation(

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from hpcli.errors import UsageFault
 
@@ -39,13 +40,24 @@ ASK_SBATCH = frozenset({"--test-only", "--usage", "--version", "-V"})
 class Submission:
     """The words of a submit command line: ours, sbatch's, and what is to run.
 
-    `waits` says that sbatch was asked to stay until the job has ended.
+    `script` is the batch script and its arguments, at the end of `sbatch` too; () when there is none. `waits` says
+    that sbatch was asked to stay until the job has ended.
     """
 
     own: tuple[str, ...]
     sbatch: tuple[str, ...]
     reads_stdin: bool
     waits: bool
+    script: tuple[str, ...] = ()
+
+    def carried(self) -> tuple[str, ...]:
+        """The words for sbatch on another machine, where the script comes in on standard input."""
+        if not self.script:
+            return self.sbatch
+        options = self.sbatch[: -len(self.script)]
+        named = any(word.startswith(("--job-name", "-J")) for word in options)
+        name = () if named else (f"--job-name={PurePath(self.script[0]).name}",)
+        return (*name, *options, "/dev/stdin", *self.script[1:])
 
 
 def parse_submission(words: Sequence[str], flags: Collection[str], with_value: Collection[str]) -> Submission:
@@ -67,6 +79,7 @@ def parse_submission(words: Sequence[str], flags: Collection[str], with_value: C
         sbatch=(*options, *_what_to_run(rest)),
         reads_stdin=not rest and not any(word.startswith("--wrap") for word in options),
         waits=any(word in ("-W", "--wait") for word in options),
+        script=() if rest[:1] == ["--"] else tuple(rest),
     )
 
 

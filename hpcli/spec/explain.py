@@ -28,6 +28,20 @@ _EXPECTED = {
 _SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _WHOLE = re.compile(r"[0-9]+")
 
+_ITEMS: dict[str | int, tuple[str, ...]] = {
+    "compute": ("name",),
+    "partitions": ("name",),
+    "accounts": ("name",),
+    "groups": ("name", "gid"),
+    "users": ("name", "uid"),
+    "mounts": ("path",),
+}
+"""Lists of mappings, with what each mapping must have."""
+
+_NUMBERS = frozenset({"uid", "gid"})
+_OPTIONAL = frozenset({"gpus", "topology", "database"})
+"""Mappings that may be absent: one with a fault in it is taken out whole."""
+
 
 def explain(error: ErrorDetails, data: object) -> Finding:
     """Say what was found and expected at one place of the file."""
@@ -40,7 +54,7 @@ def explain(error: ErrorDetails, data: object) -> Finding:
         return Finding(loc, "nothing", f"a value: {_phrase(field.description)}")
     value = loc[-1] if error["loc"][-1] == "[key]" else value_at(data, loc)
     if kind == REFUSED:
-        return Finding(loc, show(value), context["expected"], context["suggestion"])
+        return Finding(loc, context["found"] or show(value), context["expected"], context["suggestion"])
     expected = _EXPECTED[kind].format_map(context) if kind in _EXPECTED else error["msg"]
     return Finding(loc, show(value), expected.replace("'", '"'), _suggest(kind, value, context))
 
@@ -117,8 +131,10 @@ def _suggest(kind: str, value: object, context: dict[str, Any]) -> str:
 def _mend_one(data: object, loc: Loc) -> None:
     parent, last = value_at(data, loc[:-1]), loc[-1]
     if isinstance(parent, list) and isinstance(last, int):
-        if loc[0] in ("compute", "partitions") and len(loc) == 2:
-            parent[last] = {"name": f"unnamed{last}"}
+        if loc[0] in _ITEMS and len(loc) == 2:
+            parent[last] = {}
+            for key in _ITEMS[loc[0]]:
+                _stand_in(data, parent[last], (*loc, key))
         else:
             _mend_one(data, loc[:-1])
     elif isinstance(parent, dict):
@@ -127,9 +143,16 @@ def _mend_one(data: object, loc: Loc) -> None:
 
 
 def _stand_in(data: object, parent: dict[str, object], loc: Loc) -> None:
-    if loc[-1] == "name":
-        parent["name"] = "-".join(["unnamed", *(str(part) for part in loc[1:-1])])
+    """Put something valid where a value cannot be absent; rules that read it are not asked."""
+    key, position = loc[-1], next((part for part in loc if isinstance(part, int)), 0)
+    whole = next((part for part in loc[:-1] if part in _OPTIONAL), None)
+    if whole is not None:
+        _mend_one(data, loc[: loc.index(whole) + 1])
     elif loc == ("compute",):
         parent["compute"] = [{"name": "unnamed"}]
-    elif "gpus" in loc[:-1]:
-        _mend_one(data, loc[: loc.index("gpus") + 1])
+    elif key == "name":
+        parent["name"] = "-".join(["unnamed", *(str(part) for part in loc[1:-1])])
+    elif key in _NUMBERS:
+        parent[str(key)] = 1001 + position
+    elif loc[0] == "mounts" and key == "path":
+        parent["path"] = f"/unnamed/{position}"

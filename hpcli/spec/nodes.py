@@ -10,7 +10,8 @@ SPARE_WEIGHT = 1_000_000
 class NodeSpec:
     """One compute node. Memory is in MiB; `gpu_type` is empty and `gpu_count` 0 without GPUs.
 
-    `weight` is what Slurm gets: the group's, raised by `SPARE_WEIGHT` for a spare.
+    `weight` is what Slurm gets: the group's, raised by `SPARE_WEIGHT` for a spare. `sockets` per node and `threads`
+    per core are 0 where Slurm chooses.
     """
 
     name: str
@@ -22,6 +23,9 @@ class NodeSpec:
     features: tuple[str, ...] = ()
     weight: int = 1
     spare: bool = False
+    sockets: int = 0
+    threads: int = 0
+    gpus_simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

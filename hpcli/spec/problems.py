@@ -40,12 +40,12 @@ class Problem:
 
 
 class SpecInvalid(UsageFault):
-    """The spec has problems; `problems` lists every one, in the order of the file."""
+    """The spec has problems; `problems` lists every one, in the order of the file, those of its defaults behind."""
 
     code = "invalid_spec"
 
     def __init__(self, source: str, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
+        self.problems = tuple(sorted(problems, key=lambda one: (one.source != source, one.source, one.line)))
         count = len(self.problems)
         lines = "".join(f"\n  {problem}" for problem in self.problems)
         hint = "every key is described by: hpcli cluster schema"
@@ -53,7 +53,9 @@ class SpecInvalid(UsageFault):
 
 
 def show(value: object) -> str:
-    """Write a value from the file so that it is safe to print and short."""
+    """Write a value from the file so that it is safe to print and short, and no secret."""
+    if isinstance(value, str) and "PRIVATE KEY-" in value:
+        return "a private key"
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list | tuple):

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from hpcli.spec.hostlist import expand
 
 REFUSED = "refused"
-"""The error type of every value refused here; its context carries `expected` and `suggestion`."""
+"""The error type of every value refused by us; its context carries `expected`, `suggestion` and `found`."""
 
 _MEMORY = re.compile(r"([0-9]{1,9})([MGT])", re.IGNORECASE)
 _MIB = {"M": 1, "G": 1024, "T": 1024 * 1024}
@@ -25,12 +25,14 @@ SHARE_FORM = "a share such as 10% or 0.1"
 TIME_FORM = "a Slurm time such as 1-00:00:00 or 12:00:00, minutes as a plain number, or UNLIMITED"
 
 
-def refuse(expected: str, suggestion: str = "") -> PydanticCustomError:
-    """Make the error that says what was expected."""
-    return PydanticCustomError(REFUSED, "expected {expected}", {"expected": expected, "suggestion": suggestion})
+def refuse(expected: str, suggestion: str = "", found: str = "") -> PydanticCustomError:
+    """Make the error that says what was expected; `found` stands for a value that is not to be shown."""
+    context = {"expected": expected, "suggestion": suggestion, "found": found}
+    return PydanticCustomError(REFUSED, "expected {expected}", context)
 
 
-def _matching(pattern: str, expected: str, reserved: frozenset[str] = frozenset()) -> Callable[[str], str]:
+def matching(pattern: str, expected: str, reserved: frozenset[str] = frozenset()) -> Callable[[str], str]:
+    """Make the check that the whole text matches; a lower-case form that would is suggested."""
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -120,33 +122,34 @@ _PREFIX = r"[A-Za-z](?:[A-Za-z0-9_.-]{0,55}[A-Za-z_.-])?"
 _CHECK = r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*"
 
 
-def _text(pattern: str) -> WithJsonSchema:
+def text_schema(pattern: str) -> WithJsonSchema:
+    """Make the JSON Schema of a text that matches."""
     return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern})$"})
 
 
 ClusterName = Annotated[
-    str, AfterValidator(_matching(_CLUSTER, "1 to 31 of a-z, 0-9 and -, a letter first")), _text(_CLUSTER)
+    str, AfterValidator(matching(_CLUSTER, "1 to 31 of a-z, 0-9 and -, a letter first")), text_schema(_CLUSTER)
 ]
 Word = Annotated[
-    str, AfterValidator(_matching(_WORD, "1 to 63 letters, digits, _, . and -, a letter first")), _text(_WORD)
+    str, AfterValidator(matching(_WORD, "1 to 63 letters, digits, _, . and -, a letter first")), text_schema(_WORD)
 ]
 PartitionName = Annotated[
     str,
-    AfterValidator(_matching(_WORD, "1 to 63 letters, digits, _, . and -, a letter first", frozenset({"default"}))),
-    _text(_WORD),
+    AfterValidator(matching(_WORD, "1 to 63 letters, digits, _, . and -, a letter first", frozenset({"default"}))),
+    text_schema(_WORD),
 ]
 GpuType = Annotated[
     str,
-    AfterValidator(_matching(_WORD, "a GPU type such as h100, a letter first", frozenset({"no_consume"}))),
-    _text(_WORD),
+    AfterValidator(matching(_WORD, "a GPU type such as h100, a letter first", frozenset({"no_consume"}))),
+    text_schema(_WORD),
 ]
 NodePrefix = Annotated[
     str,
-    AfterValidator(_matching(_PREFIX, "a name to put numbers behind, such as gpu (no digit at the end)")),
-    _text(_PREFIX),
+    AfterValidator(matching(_PREFIX, "a name to put numbers behind, such as gpu (no digit at the end)")),
+    text_schema(_PREFIX),
 ]
 Hostlist = Annotated[str, AfterValidator(_hostlist)]
-CheckName = Annotated[str, AfterValidator(_matching(_CHECK, "a check name such as disk.free")), _text(_CHECK)]
+CheckName = Annotated[str, AfterValidator(matching(_CHECK, "a check name such as disk.free")), text_schema(_CHECK)]
 Memory = Annotated[
     int,
     BeforeValidator(_memory),

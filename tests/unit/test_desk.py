@@ -38,7 +38,8 @@ class FakeStore:
 
 
 def desk(store: FakeStore | None = None, addresses: Mapping[str, str] | None = None) -> ReportDesk:
-    return ReportDesk(Trust(frozenset({"c1", "c2"}), frozenset({0, AGENT}), addresses), store or FakeStore())
+    origins = None if addresses is None else {node: frozenset({address}) for node, address in addresses.items()}
+    return ReportDesk(Trust(frozenset({"c1", "c2"}), frozenset({0, AGENT}), origins), store or FakeStore())
 
 
 def claim(uid: int = AGENT, host: str = "10.0.0.1") -> Claim:
@@ -69,13 +70,21 @@ def test_a_node_that_is_not_of_the_cluster() -> None:
         (None, "anywhere", ""),
         ({"c1": "10.0.0.1", "c2": "10.0.0.2"}, "10.0.0.1", ""),
         ({"c1": "10.0.0.1", "c2": "10.0.0.2"}, "10.0.0.2", "report for c1 from 10.0.0.2, expected 10.0.0.1"),
-        ({"c2": "10.0.0.2"}, "10.0.0.1", "report for c1 from 10.0.0.1, expected None"),
-        ({}, "", "report for c1 from , expected None"),
+        ({"c2": "10.0.0.2"}, "10.0.0.1", "report for c1 from 10.0.0.1, expected an address that Slurm knows"),
+        ({}, "", "report for c1 from , expected an address that Slurm knows"),
     ],
 )
 def test_a_node_reports_from_its_own_address(addresses: Mapping[str, str] | None, host: str, refusal: str) -> None:
     believed, refused = desk(addresses=addresses).take(claim(host=host), [raw()], NOW)
     assert (bool(believed), refused) == (not refusal, [refusal] if refusal else [])
+
+
+def test_a_node_that_slurm_has_learnt_of_may_report_and_one_that_it_forgot_may_not() -> None:
+    found = desk()
+    found.know(["c2"], None)
+    assert found.take(claim(), [raw()], NOW)[1] == ["report for 'c1', which is no node of this cluster"]
+    found.know(["c1"], None)
+    assert found.take(claim(), [raw()], NOW)[1] == []
 
 
 @pytest.mark.parametrize(("seq", "counts"), [(4, False), (5, False), (6, True), (7, True)])

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from spec_site import example_site
+from spec_site import PASSWORD, example_site
 
 from hpcli.render.site import AccountingSite, Endpoint, NodeSite, SlurmSite
 from hpcli.render.slurm import render_slurm
@@ -135,9 +135,9 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def munged(spec: Spec, folder: Path) -> Iterator[SlurmSite]:
-    """The rendered files in a folder, and a throw-away munged for them."""
-    site = local_site(spec, folder)
+def munged(spec: Spec, folder: Path, **others: object) -> Iterator[SlurmSite]:
+    """The rendered files in a folder, and a throw-away munged for them; `others` are fields of the site."""
+    site = dataclasses.replace(local_site(spec, folder), **others)
     for name, text in render_slurm(spec, site).items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o600)
@@ -162,13 +162,14 @@ def slurmctld(spec: Spec, folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def database(folder: Path) -> Iterator[None]:
-    """A throw-away MariaDB that only its socket reaches."""
+def database(folder: Path, *listening: str) -> Iterator[None]:
+    """A throw-away MariaDB that only its socket reaches, if nothing else is said."""
     user = getpass.getuser()
     options = ["--no-defaults", f"--datadir={folder / 'db'}", f"--user={user}"]
     grants = ["--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}", "--skip-test-db"]
     subprocess.run([program("mariadb-install-db"), *options, *grants], capture_output=True, check=True)
-    small = ["--skip-networking", "--innodb-buffer-pool-size=16M", f"--socket={folder / 'db.sock'}"]
+    network = listening or ("--skip-networking",)
+    small = [*network, "--innodb-buffer-pool-size=16M", f"--socket={folder / 'db.sock'}"]
     with running([program("mariadbd"), *options, *small], folder) as process:
         wait_for(folder, process, (folder / "db.sock").exists)
         yield
@@ -218,10 +219,13 @@ def test_slurmctld_listens_on_one_address_only(folder):
         assert listening_on(port) == [own_end(port)]
 
 
-@pytest.mark.skipif(
-    not all(shutil.which(p, path=SBIN) for p in ("slurmdbd", "mariadbd", "mariadb-install-db", "sacctmgr")),
+needs_a_database = pytest.mark.skipif(
+    not all(shutil.which(p, path=SBIN) for p in ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb", "sacctmgr")),
     reason="skipped: no slurmdbd or MariaDB",
 )
+
+
+@needs_a_database
 def test_slurmdbd_answers_and_listens_on_one_address_only(folder):
     spec = parse_spec("name: a\ncompute: [{name: n, count: 1}]\naccounting: {enabled: true}", "x")
     with database(folder), munged(spec, folder) as site, running([program("slurmdbd"), "-D"], folder) as process:
@@ -230,3 +234,36 @@ def test_slurmdbd_answers_and_listens_on_one_address_only(folder):
         assert listening_on(site.accounting.port) == [own_end(site.accounting.port)]
         answer(folder, "sacctmgr", "-i", "add", "cluster", "a")
         assert answer(folder, "sacctmgr", "-n", "list", "cluster", "format=cluster").stdout.split() == ["a"]
+
+
+def make_database_user(folder: Path, name: str, password: str) -> None:
+    quoted = password.replace("\\", "\\\\").replace("'", "\\'")
+    sql = f"create user {name}@'%' identified by '{quoted}'; grant all on acct.* to {name}@'%';"
+    argv = [program("mariadb"), "--no-defaults", f"--socket={folder / 'db.sock'}"]
+    subprocess.run(argv, input=sql, text=True, check=True, capture_output=True)
+
+
+@needs_a_database
+@pytest.mark.parametrize("password", [PASSWORD, "plain", "a'b;c=d%e", "\\\\#", " leading"])
+def test_slurmdbd_logs_in_to_an_external_database(folder, password):
+    spec = parse_spec("name: a\ncompute: [{name: n, count: 1}]\naccounting: {enabled: true}", "x")
+    port, at = free_port(), own_address()
+    given = AccountingSite(
+        port=free_port(),
+        user="acct_user",
+        database="acct",
+        log=str(folder / "slurmdbd.log"),
+        pid=str(folder / "slurmdbd.pid"),
+        storage_host=at,
+        storage_port=port,
+        password=password,
+    )
+    listening = (f"--bind-address={at}", f"--port={port}")
+    with database(folder, *listening), munged(spec, folder, shared_machine=False, accounting=given):
+        make_database_user(folder, "acct_user", password)
+        with running([program("slurmdbd"), "-D"], folder) as process:
+            wait_for(folder, process, lambda: answer(folder, "sacctmgr", "-n", "list", "cluster").returncode == 0)
+            answer(folder, "sacctmgr", "-i", "add", "cluster", "a")
+            assert answer(folder, "sacctmgr", "-n", "list", "cluster", "format=cluster").stdout.split() == ["a"]
+    said = (folder / "out").read_text() + (folder / "slurmdbd.log").read_text()
+    assert password not in said

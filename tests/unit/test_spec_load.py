@@ -190,16 +190,33 @@ TREES = st.recursive(
     lambda kids: st.lists(kids, max_size=3) | st.dictionaries(st.text(max_size=5), kids, max_size=3),
     max_leaves=9,
 )
-ALL_KEYS = (Path(__file__).parent.parent / "cases" / "spec" / "all-keys.yaml").read_text()
-PLACES = tuple(read_document(ALL_KEYS, "cluster.yaml").lines)
+CASES = Path(__file__).parent.parent / "cases" / "spec"
+FULL = {name: (CASES / f"{name}.yaml").read_text() for name in ("all-keys", "hosts-all-keys", "docker")}
+PLACES = {name: tuple(read_document(text, "cluster.yaml").lines)[1:] for name, text in FULL.items()}
 
 
-@given(st.dictionaries(st.sampled_from(PLACES[1:]), TREES, max_size=5))
-def test_any_values_are_a_spec_or_a_list_of_problems(changes):
-    tree = read_document(ALL_KEYS, "cluster.yaml").value
+@given(st.data())
+def test_any_values_are_a_spec_or_a_list_of_problems(data):
+    name = data.draw(st.sampled_from(sorted(FULL)))
+    changes = data.draw(st.dictionaries(st.sampled_from(PLACES[name]), TREES, max_size=5))
+    tree = read_document(FULL[name], "cluster.yaml").value
     for *parents, last in sorted(changes, key=len, reverse=True):
         reduce(lambda inner, part: inner[part], parents, tree)[last] = changes[(*parents, last)]
     try:
         spec_of(json.dumps(tree))
     except SpecInvalid as invalid:
         assert all(problem.line >= 1 and "\n" not in str(problem) for problem in invalid.problems)
+
+
+@pytest.mark.parametrize("name", sorted(FULL))
+def test_one_fault_hides_no_other(name):
+    """Whatever is wrong at one place, the rules still see the rest: a second controller is told each time."""
+    for place in PLACES[name]:
+        tree = read_document(FULL[name], "cluster.yaml").value
+        reduce(lambda inner, part: inner[part], place[:-1], tree)[place[-1]] = {"": []}
+        tree["controller"] = {"count": 2}
+        if place[0] == "controller":
+            continue
+        with pytest.raises(SpecInvalid) as invalid:
+            spec_of(json.dumps(tree))
+        assert "controller.count" in [problem.where for problem in invalid.value.problems], place

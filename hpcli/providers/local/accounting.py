@@ -25,11 +25,19 @@ class Accounting:
     transport: Transport
 
     async def start(self) -> None:
-        """Start the database and slurmdbd, and wait until slurmdbd listens."""
+        """Start the database and slurmdbd, and wait until slurmdbd answers."""
+        await self.start_database()
+        await self.start_slurmdbd()
+
+    async def start_database(self) -> None:
+        """Make it at its first start; wait until it listens."""
         if not (self.layout.database / "mysql").exists():
             await self._install_database()
         self.daemons.start("mariadbd", self._database_argv())
         await self._wait_for(self.layout.database_socket, "mariadbd")
+
+    async def start_slurmdbd(self) -> None:
+        """Start it, and wait until it answers."""
         # slurmdbd has no setting for the database's socket; the client library reads it here.
         socket = f"MYSQL_UNIX_PORT={self.layout.database_socket}"
         self.daemons.start("slurmdbd", ["/usr/bin/env", socket, self.programs["slurmdbd"], "-D"])

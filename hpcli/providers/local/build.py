@@ -5,25 +5,26 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from hpcli.errors import HpcliError, Unsafe
 from hpcli.ports import Progress, Transport
 from hpcli.providers.local.accounting import Accounting
+from hpcli.providers.local.blueprint import blueprint_of
 from hpcli.providers.local.clusters import built
 from hpcli.providers.local.config import make_record, ports_of, write_config
 from hpcli.providers.local.daemons import Daemons
 from hpcli.providers.local.folders import disk_errors, make_folders, make_home, refuse_strangers
 from hpcli.providers.local.free_ports import Reservation, is_listening, reserve
+from hpcli.providers.local.kept import Kept
 from hpcli.providers.local.layout import Layout, clusters_home
 from hpcli.providers.local.leftover import mark_owned
 from hpcli.providers.local.loopback import find_loopback
 from hpcli.providers.local.nodes import LocalNodes
 from hpcli.providers.local.programs import find_programs, slurm_version
-from hpcli.providers.local.record import Record, read_record, write_record
+from hpcli.providers.local.record import Record, ports_of_others, read_record, write_record
 from hpcli.providers.local.sweep import remove, sweep
-from hpcli.providers.local.turn import our_turn
+from hpcli.providers.local.turn import cluster_lock, our_turn
 from hpcli.spec.model import Spec
 
 START_LIMIT = 20.0
@@ -66,6 +67,11 @@ class LocalBuild:
                 self.undo()
                 raise
 
+    def changes_a_standing_one(self) -> bool:
+        """A whole cluster of that name was built from another spec: it is for plan and apply to change it."""
+        kept = self.layout.record.exists() and read_record(self.layout.record).complete
+        return kept and _other_spec(self.layout, self.spec_text)
+
     def standing(self) -> bool:
         """Every daemon of this very cluster lives already."""
         if not self.layout.record.exists() or _other_spec(self.layout, self.spec_text):
@@ -84,12 +90,16 @@ class LocalBuild:
     def _clear_the_way(self) -> bool:
         """Stop what a half-dead earlier cluster left running; True when its state is kept and revived."""
         kept = self.layout.record.exists() and read_record(self.layout.record).complete
-        if kept and _other_spec(self.layout, self.spec_text):
+        if self.changes_a_standing_one():
             raise Unsafe(
                 f"cluster {self.spec.name}",
                 f"found one of that name that was built from another spec, expected the one in {self.layout.home}",
-                f"take it down first: hpcli cluster down {self.spec.name}",
+                f"change it: hpcli cluster apply; or take it down first: hpcli cluster down {self.spec.name}",
             )
+        if kept:
+            with cluster_lock(self.layout):
+                # Whoever changes it now must not lose its daemons to us.
+                pass
         left = sweep(self.layout)
         if left:
             self.progress.step(f"ended {left} processes of an earlier cluster {self.spec.name}")
@@ -102,7 +112,7 @@ class LocalBuild:
         make_folders(self.layout, len(self.spec.nodes), self.spec.accounting.enabled)
         if self.owned:
             mark_owned(self.layout)
-        taken = _taken_ports(self.layout)
+        taken = ports_of_others(clusters_home(), self.layout.record)
         reservation = reserve(len(self.spec.nodes) + 3, taken, self.spec.local.first_port)
         try:
             record = make_record(self.spec, ports_of(reservation), version, find_loopback())
@@ -112,6 +122,7 @@ class LocalBuild:
             reservation.release()
         record = replace(record, complete=True)
         write_record(self.layout.record, record)
+        Kept(self.layout).begin_anew(blueprint_of(self.layout, self.spec, self.spec_text, record))
         return record
 
     async def _start_daemons(self, programs: Mapping[str, str], record: Record, reservation: Reservation) -> None:
@@ -199,13 +210,3 @@ def _other_spec(layout: Layout, text: str) -> bool:
         return (layout.home / "cluster.yaml").read_text() != text
     except OSError:
         return True
-
-
-def _taken_ports(layout: Layout) -> frozenset[int]:
-    """Ports of the other clusters, which may be down at this moment; a damaged one of them is not our affair."""
-    found: set[int] = set()
-    for file in clusters_home().glob("*/cluster.json"):
-        if file != layout.record:
-            with suppress(HpcliError):
-                found |= read_record(file).ports.all
-    return frozenset(found)

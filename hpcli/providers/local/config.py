@@ -1,14 +1,15 @@
 """Writing a local cluster's configuration: Slurm's files, the gate, and the daemons' settings."""
 
 import getpass
+import grp
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from hpcli.domain.settings import Address, AgentNode, AgentSettings, ControllerSettings, write_settings
+from hpcli.domain.blueprint import ConfigFile
+from hpcli.domain.settings import Address, AgentNode, AgentSettings, ControllerSettings, settings_text
 from hpcli.ports import Transport
 from hpcli.providers.local.free_ports import Reservation, reserve
 from hpcli.providers.local.layout import Layout
@@ -57,15 +58,37 @@ def write_config(layout: Layout, spec: Spec, record: Record) -> None:
     if not layout.munge_key.exists():
         layout.munge_key.touch(mode=0o600)
         layout.munge_key.write_bytes(secrets.token_bytes(1024))
-    for name, text in render_slurm(spec, _site(layout, record)).items():
-        path = layout.etc / name
+    for file in config_files(layout, spec, record):
+        path = Path(file.path)
         path.touch(mode=0o600)
-        path.write_text(text)
-    layout.hosts.write_text(hosts_file())
-    _install_gate(layout)
-    _install_task_prolog(layout, record)
-    write_settings(layout.etc / "controller.json", _controller(layout, spec, record))
-    write_settings(layout.etc / "agent.json", _agent(layout, spec, record))
+        path.write_text(file.text)
+        path.chmod(file.mode)
+
+
+def config_files(layout: Layout, spec: Spec, record: Record) -> tuple[ConfigFile, ...]:
+    """Every file under etc/, ours alone; the same text for the same spec and record."""
+    owner, group = own_names()
+    texts: dict[str, str] = {
+        **render_slurm(spec, _site(layout, record)),
+        "hosts": hosts_file(),
+        "prolog.conf": f"verdict_dir={layout.home / 'nodes'}\n",
+        "machines.tsv": "".join(f"{node}\t{gpus}\n" for node, gpus in zip(record.nodes, record.gpus, strict=True)),
+        "controller.json": settings_text(_controller(layout, spec, record)),
+        "agent.json": settings_text(_agent(layout, spec, record)),
+    }
+    scripts = {"prolog": PROLOG.read_text(), "task-prolog": _task_prolog(layout, record)}
+    return (
+        *(ConfigFile(str(layout.etc / name), text, 0o600, owner, group) for name, text in texts.items()),
+        *(ConfigFile(str(layout.etc / name), text, 0o700, owner, group) for name, text in scripts.items()),
+    )
+
+
+def own_names() -> tuple[str, str]:
+    """Names of the user and the group that own what we write, numbers where they have none."""
+    try:
+        return getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
+    except KeyError:
+        return getpass.getuser(), str(os.getgid())
 
 
 def _site(layout: Layout, record: Record) -> SlurmSite:
@@ -100,19 +123,10 @@ def _site(layout: Layout, record: Record) -> SlurmSite:
     )
 
 
-def _install_gate(layout: Layout) -> None:
-    shutil.copyfile(PROLOG, layout.etc / "prolog")
-    (layout.etc / "prolog").chmod(0o700)
-    (layout.etc / "prolog.conf").write_text(f"verdict_dir={layout.home / 'nodes'}\n")
-
-
-def _install_task_prolog(layout: Layout, record: Record) -> None:
+def _task_prolog(layout: Layout, record: Record) -> str:
     """A job's own srun listens by the machine's name too, so it must believe the same hosts file."""
     variables = Loopback(record.address, record.wrapper).environment(layout.hosts)
-    lines = "".join(f"echo 'export {name}={value}'\n" for name, value in variables.items())
-    script = layout.etc / "task-prolog"
-    script.write_text(f"#!/bin/sh\n{lines}")
-    script.chmod(0o700)
+    return "#!/bin/sh\n" + "".join(f"echo 'export {name}={value}'\n" for name, value in variables.items())
 
 
 def _controller(layout: Layout, spec: Spec, record: Record) -> ControllerSettings:
@@ -151,6 +165,6 @@ def _agent_node(layout: Layout, spec: Spec, node: NodeSpec) -> AgentNode:
         "disk.free": {"path": str(layout.home)},
         "disk.read_only": {"path": str(layout.home)},
     }
-    names = own.keys() | spec.health.checks.keys()
+    names = sorted(own.keys() | spec.health.checks.keys())
     checks = {name: {**own.get(name, {}), **spec.health.checks.get(name, {})} for name in names}
     return AgentNode(node.name, str(folder), str(folder / "verdict"), checks)

@@ -54,6 +54,20 @@ def reserve(count: int, taken: frozenset[int], first: int | None = None) -> Rese
     )
 
 
+def next_free(count: int, taken: frozenset[int], after: int) -> tuple[int, ...]:
+    """The next `count` ports above `after` that nobody listens on; the same ones as long as nobody else takes them.
+
+    Raises `HpcliError`.
+    """
+    taken |= listening_ports()
+    above = [port for port in range(after + 1, _ephemeral_start()) if port not in taken]
+    found = (above + [port for port in range(FIRST, after) if port not in taken])[:count]
+    if len(found) < count:
+        there = f"found {len(found)} free on 127.0.0.1, expected {count}"
+        raise HpcliError("ports", there, "stop another cluster: hpcli cluster list")
+    return tuple(found)
+
+
 def _exactly(first: int, count: int, taken: frozenset[int]) -> Reservation:
     tried = {port: None if port in taken else _listen(port) for port in range(first, first + count)}
     held = {port: listener for port, listener in tried.items() if listener}
@@ -93,6 +107,15 @@ def _listen(port: int) -> socket.socket | None:
 def is_listening(port: int) -> bool:
     """Somebody listens on that port, on whichever address."""
     return port in listening_ports()
+
+
+def listens(sockets: frozenset[str], port: int) -> bool:
+    """One of these sockets, given as /proc writes them (socket:[INODE]), listens on that port."""
+    rows = (line.split() for line in TCP.read_text().splitlines()[1:])
+    return any(
+        row[3] == LISTEN and int(row[1].rpartition(":")[2], 16) == port and f"socket:[{row[9]}]" in sockets
+        for row in rows
+    )
 
 
 def listening_ports() -> frozenset[int]:

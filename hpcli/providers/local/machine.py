@@ -30,6 +30,10 @@ class MachineFolder:
         return self.folder / "kernel.log"
 
     @property
+    def fitted_file(self) -> Path:
+        return self.folder / "gpus"
+
+    @property
     def boot_id_file(self) -> Path:
         return self.folder / "boot_id"
 
@@ -52,7 +56,26 @@ class MachineFolder:
         self.hardware.mkdir(parents=True)
         for number in range(self.gpus):
             (self.hardware / f"nvidia{number}").touch()
+        _write(self.fitted_file, str(self.gpus))
         _write(self.instance_id_file, f"i-{uuid.uuid4().hex[:12]}")
+
+    def fit(self) -> None:
+        """Plug in or out what a changed number of GPUs asks for, running or not; broken ones stay broken."""
+        had = self._fitted()
+        if had == self.gpus:
+            return
+        for folder in (self.hardware, self.dev):
+            for number in range(had, self.gpus):
+                (folder / f"nvidia{number}").touch()
+            for number in range(self.gpus, had):
+                (folder / f"nvidia{number}").unlink(missing_ok=True)
+        _write(self.fitted_file, str(self.gpus))
+
+    def _fitted(self) -> int:
+        """How many GPUs it was made for."""
+        if self.fitted_file.exists():
+            return int(_read(self.fitted_file))
+        return 1 + max((int(file.name.removeprefix("nvidia")) for file in self.hardware.glob("nvidia*")), default=-1)
 
     def switch_on(self) -> None:
         """Boot: devices as the hardware has them, an empty kernel log, a new boot id."""

@@ -1,6 +1,7 @@
 """What a local cluster was built with: written at `up`, read by everything after it."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,3 +57,13 @@ def read_record(path: Path) -> Record:
         raise HpcliError(
             str(path), f"damaged cluster record: {error!r}", "remove what is left: hpcli cluster down NAME --yes"
         ) from None
+
+
+def ports_of_others(clusters: Path, own: Path) -> frozenset[int]:
+    """Ports of the other clusters, which may be down at this moment; a damaged one of them is not our affair."""
+    found: set[int] = set()
+    for file in clusters.glob("*/cluster.json"):
+        if file != own:
+            with suppress(HpcliError):
+                found |= read_record(file).ports.all
+    return frozenset(found)

@@ -6,11 +6,14 @@ Two that came up at once would choose the same ports; and two of the same name w
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from hpcli.errors import Unsafe
 from hpcli.ports import Progress
+from hpcli.providers.local.layout import Layout
 
 POLL = 0.05
 
@@ -27,6 +30,23 @@ async def our_turn(folder: Path, progress: Progress) -> AsyncIterator[bool]:
             waited = True
             await asyncio.sleep(POLL)
         yield waited
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def cluster_lock(layout: Layout) -> Iterator[None]:
+    """Hold a cluster against other applies; the kernel frees it when we die. Raises `Unsafe` naming the holder."""
+    path = layout.home / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not _locked(descriptor):
+            holder = path.read_text(errors="replace").strip() or "somebody"
+            found = f"found an apply under way ({holder}), expected none"
+            raise Unsafe(f"cluster {layout.name}", found, "wait for it to end")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"pid {os.getpid()} since {time.strftime('%F %T')}\n".encode(), 0)
+        yield
     finally:
         os.close(descriptor)
 

@@ -1,0 +1,44 @@
+"""Joining the parts that only the daemons use."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcli import app
+from hpcli.domain.settings import AgentNode, ControllerSettings
+from hpcli.ports import Host, Provider, Store
+
+if TYPE_CHECKING:
+    from hpcli.probe.origins import NameOrigins
+
+
+def origins() -> "NameOrigins":
+    from hpcli.probe.origins import NameOrigins
+
+    return NameOrigins()
+
+
+def host(node: AgentNode) -> Host:
+    """The machine behind a node: this one, or the folder that stands for it."""
+    from hpcli.probe.host import folder_machine, this_machine
+
+    if not node.folder:
+        return this_machine(node.name, app.local_transport())
+    return folder_machine(node.name, Path(node.folder), app.local_transport())
+
+
+def store(path: str) -> Store:
+    from hpcli.store.sqlite import SqliteStore
+
+    return SqliteStore(Path(path))
+
+
+def provider(settings: ControllerSettings) -> Provider:
+    """The provider of the controller's cluster."""
+    if settings.keeper:
+        from hpcli.providers.kept import KeptProvider
+
+        return KeptProvider(settings.keeper, can_replace=settings.can_replace)
+    from hpcli.providers.local.build import agent_argv
+    from hpcli.providers.local.provider import LocalProvider
+
+    return LocalProvider.open(settings.cluster, agent_argv(app.layout_of(settings.cluster)))

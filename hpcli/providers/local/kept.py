@@ -1,0 +1,76 @@
+"""What a local cluster remembers of its applies: the last good blueprint, one under way, copies of the state."""
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcli.domain.blueprint import Blueprint, ConfigFile, from_dict, to_dict
+from hpcli.errors import HpcliError
+from hpcli.providers.local.layout import Layout
+from hpcli.providers.local.own_files import write_files
+
+COPIES = 3
+LEASE = "hpcli-controller.lease"
+"""The controller's, which runs on while slurmctld is stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Files beside a cluster's record, 0600: a blueprint holds every file's text."""
+
+    layout: Layout
+
+    @property
+    def applied_file(self) -> Path:
+        return self.layout.home / "applied.json"
+
+    @property
+    def pending_file(self) -> Path:
+        return self.layout.home / "pending.json"
+
+    @property
+    def states(self) -> Path:
+        return self.layout.home / "state.kept"
+
+    def read(self, path: Path) -> Blueprint | None:
+        """Raises `HpcliError` when the file is damaged."""
+        try:
+            return from_dict(json.loads(path.read_text()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise HpcliError(
+                str(path), f"damaged: {error!r}", "remove it: the files as found then count as applied"
+            ) from None
+
+    def write(self, path: Path, blueprint: Blueprint) -> None:
+        write_files([ConfigFile(str(path), json.dumps(to_dict(blueprint)), 0o600)])
+
+    def begin_anew(self, blueprint: Blueprint) -> None:
+        """All of the cluster was just made from this one; an apply that did not end is over."""
+        self.write(self.applied_file, blueprint)
+        self.pending_file.unlink(missing_ok=True)
+        names = {place.name for place in blueprint.places}
+        for folder in self.layout.node("").glob("*"):
+            if folder.name not in names:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def copy_state(self) -> str:
+        """Copy StateSaveLocation; the newest 3 copies are kept."""
+        target = self.states / f"{time.time_ns()}"
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        shutil.copytree(self.layout.state, target)
+        for old in sorted(self.states.iterdir())[:-COPIES]:
+            shutil.rmtree(old, ignore_errors=True)
+        return str(target)
+
+    def put_state_back(self, copy: str) -> None:
+        """Raises `HpcliError` for a copy that is not there."""
+        if not Path(copy).is_dir():
+            raise HpcliError(copy, "found no such copy, expected one of slurmctld's state", f"see {self.states}")
+        for entry in self.layout.state.iterdir():
+            if entry.name != LEASE:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        shutil.copytree(copy, self.layout.state, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LEASE))

@@ -1,0 +1,172 @@
+"""Bringing a docker or hosts cluster up from nothing, or on from where an earlier try ended; and down again."""
+
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpcli.domain.blueprint import Blueprint, Place, Role
+from hpcli.errors import HpcliError, UsageFault
+from hpcli.ports import Clock, Progress
+from hpcli.providers.remote.blueprint import Fragments, Ingredients, Secrets, common_series, make_blueprint
+from hpcli.providers.remote.facts import Facts, complaint
+from hpcli.providers.remote.ground import Ground
+from hpcli.providers.remote.keeper_files import authorized_line
+from hpcli.providers.remote.layout import RemoteHome, RemoteRecord, write_record, write_secret
+from hpcli.providers.remote.machines import RemoteMachines
+from hpcli.spec.effective import effective_text
+from hpcli.spec.model import Spec
+
+MOST_TOLD = 10
+
+
+@dataclass(slots=True)
+class RemoteBuild:
+    """One remote cluster and what its spec makes of it."""
+
+    home: RemoteHome
+    spec: Spec
+    spec_text: str
+    ground: Ground
+    machines: RemoteMachines
+    progress: Progress
+    clock: Clock
+
+    async def goal(self, applied: Blueprint | None = None) -> Blueprint:
+        """What the spec asks for, by what new machines say of themselves. Touches nothing.
+
+        Raises `HpcliError` naming every machine that cannot be what it should.
+        """
+        self.home.make()
+        places = await self.ground.places(self.spec, applied.places if applied else ())
+        return await self._blueprint(places, applied)
+
+    async def up(self, ready: Callable[[], Awaitable[object]]) -> Blueprint:
+        """Make, bootstrap and start everything; `ready` waits until it is whole. Safe to repeat."""
+        self.home.make()
+        places = await self.ground.places(self.spec, ())
+        self.remember(places, complete=False)
+        await self.ground.make(places)
+        goal = await self._blueprint(places, None)
+        await self.machines.create(goal, [place.name for place in goal.places])
+        await self._start(goal.places)
+        await ready()
+        await self.machines.keep_applied(goal)
+        self.remember(goal.places, goal.slurm_version, complete=True)
+        return goal
+
+    async def down(self, places: Sequence[Place]) -> None:
+        """Stop everything of ours, remove what we made, forget the cluster."""
+        self.machines.learn(places)
+        if not self.ground.bound:
+            await self.machines.retire([place.name for place in places])
+        await self.ground.destroy()
+        shutil.rmtree(self.home.folder)
+
+    async def _blueprint(self, places: Sequence[Place], applied: Blueprint | None) -> Blueprint:
+        """Machines that are known need not be asked again."""
+        known = {place.name: place for place in applied.places} if applied else {}
+        asked = [place for place in places if not _same_machine(place, known.get(place.name))]
+        self.machines.learn(
+            [*(place for place in known.values() if place.name not in {one.name for one in asked}), *asked]
+        )
+        facts = await self._facts(asked)
+        series = common_series(
+            {place.name: facts[place.name].series if place.name in facts else _series(applied) for place in places}
+        )
+        keys = await self._host_keys(asked)
+        whole = [
+            replace(
+                place,
+                hostname=facts[place.name].hostname,
+                systemd=facts[place.name].systemd,
+                host_key=keys.get(place.name, ""),
+            )
+            if place.name in facts
+            else known[place.name]
+            for place in places
+        ]
+        return make_blueprint(self.spec, self.spec_text, whole, series, await self._ingredients(whole))
+
+    async def _host_keys(self, places: Sequence[Place]) -> Mapping[str, str]:
+        return await self.machines.host_keys(places) if self.ground.keeper_inside else {}
+
+    async def _facts(self, places: Sequence[Place]) -> Mapping[str, Facts]:
+        if places:
+            self.progress.step(f"asking {len(places)} machines what they are")
+        facts = await self.machines.facts(places)
+        now, sizes = self.clock.now(), not self.ground.bound
+        told = ((one.name, complaint(one, facts[one.name], self.spec, now, sizes=sizes)) for one in places)
+        complaints = [f"{name}: {why}" for name, why in told if why]
+        if complaints:
+            more = f"; and {len(complaints) - MOST_TOLD} more" if len(complaints) > MOST_TOLD else ""
+            words = "; ".join(complaints[:MOST_TOLD]) + more
+            raise HpcliError(f"cluster {self.spec.name}", words, "nothing was changed on them")
+        return facts
+
+    async def _ingredients(self, places: Sequence[Place]) -> Ingredients:
+        key = await self.ground.cluster_key()
+        controller = next(place for place in places if place.role is Role.CONTROLLER)
+        self.machines.authorize = authorized_line(key, controller) if key else ""
+        return Ingredients(
+            provider=self.spec.provider,
+            admin=self.ground.admin,
+            bound=self.ground.bound,
+            can_replace=self.ground.can_replace(self.spec),
+            port=self.ground.reach.port,
+            secrets=Secrets(self.home.munge_key.read_text(), self._password()),
+            key=key,
+            fragments=Fragments(_scripts(self.spec.prolog), _scripts(self.spec.epilog)),
+        )
+
+    def _password(self) -> str:
+        database = self.spec.accounting.database
+        return Path(database.password_file).read_text().strip() if database else ""
+
+    async def _start(self, places: Sequence[Place]) -> None:
+        """slurmctld after the accounting, everybody else after slurmctld."""
+        controller = next(place.name for place in places if place.role is Role.CONTROLLER)
+        others = [place.name for place in places if place.role in (Role.LOGIN, Role.COMPUTE)]
+        if self.spec.accounting.enabled:
+            self.progress.step("starting the accounting")
+            for name in ([] if self.spec.accounting.database else ["mariadb"]) + ["slurmdbd"]:
+                await self.machines.service("start", name, [controller])
+            await self.machines.machine(controller).script("accounts")
+        self.progress.step("starting slurmctld")
+        await self.machines.service("start", "all", [controller])
+        self.progress.step(f"starting {len(others)} machines")
+        await self.machines.service("start", "all", others)
+
+    def remember(self, places: Sequence[Place], version: str = "", *, complete: bool) -> None:
+        """Write down where the machines are; without it nobody here could find them again."""
+        record = RemoteRecord(
+            name=self.spec.name,
+            provider=self.spec.provider,
+            created=self.clock.now(),
+            reach=self.ground.reach,
+            slurm_version=version,
+            places=tuple(places),
+            complete=complete,
+        )
+        write_record(self.home, record)
+        write_secret(self.home.spec, effective_text(self.spec))
+
+
+def _same_machine(wanted: Place, known: Place | None) -> bool:
+    return bool(
+        known
+        and known.hostname
+        and (known.address, known.base, known.role) == (wanted.address, wanted.base, wanted.role)
+    )
+
+
+def _series(applied: Blueprint | None) -> str:
+    return applied.slurm_version if applied else ""
+
+
+def _scripts(paths: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Raises `UsageFault` for a script that has gone since the spec was read."""
+    try:
+        return tuple((Path(path).name, Path(path).read_text()) for path in paths)
+    except OSError as error:
+        raise UsageFault(str(error.filename), f"found {error.strerror}, expected a readable script") from None

@@ -1,0 +1,157 @@
+"""Taking the steps of an apply, one after the other. What each does is decided elsewhere; each is safe to repeat."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hpcli.domain.blueprint import Blueprint, ConfigFile
+from hpcli.domain.drift import Everything
+from hpcli.domain.names import fold
+from hpcli.domain.steps import Act, Step
+from hpcli.errors import HpcliError, TimedOut, Unreachable
+from hpcli.machines import Machines
+from hpcli.ports import Clock, Progress, SlurmGateway
+from hpcli.services.emptying import Emptying
+from hpcli.services.slurmctld import Slurmctld
+
+SETTLE_LIMIT = 30.0
+SETTLE_LIMIT_PER_NODE = 0.2
+SETTLE_POLL = 0.2
+ABSENT = frozenset({"NOT_RESPONDING", "UNKNOWN"})
+
+
+@dataclass(slots=True)
+class Steps:
+    """The steps of one apply. `states`: every state that the cluster may be in, the last good one first.
+
+    `absent` nodes were out of touch with slurmctld before; nobody waits for them.
+    """
+
+    machines: Machines
+    gateway: SlurmGateway
+    clock: Clock
+    progress: Progress
+    states: Sequence[Blueprint]
+    goal: Blueprint
+    found: Everything
+    emptying: Emptying
+    slurmctld: Slurmctld
+    wait: float
+    absent: frozenset[str] = frozenset()
+    served: bool = False
+    begun: set[Act] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def undone(self) -> bool:
+        """Nothing is left of the steps taken, but for drains: the cluster is as it was."""
+        return self.begun <= _HARMLESS or (self.slurmctld.restored and self.begun <= _HARMLESS | _TAKEN_BACK)
+
+    async def take(self, step: Step) -> None:
+        """Raises `HpcliError`; what was done stays done."""
+        self.progress.step(str(step))
+        self.begun.add(step.act)
+        if step.act in _RESTARTS:
+            await self.machines.service("restart", _RESTARTS[step.act], step.hosts)
+            return
+        acts: Mapping[Act, Callable[[Sequence[str]], Awaitable[object]]] = {
+            Act.TRY: self._try,
+            Act.BEGIN: lambda _: self.machines.keep_pending(self.goal),
+            Act.CREATE: lambda hosts: self.machines.create(self.goal, hosts),
+            Act.DRAIN: lambda hosts: self.emptying.empty(hosts, self.wait),
+            Act.REBUILD: self._rebuild,
+            Act.WRITE: self._write,
+            Act.RERUN: lambda hosts: self.machines.rerun(self.goal, hosts),
+            Act.ACCOUNTS: lambda hosts: self.machines.rerun(self.goal, hosts),
+            Act.DATABASE: lambda hosts: self.machines.service("start", "mariadb", hosts),
+            Act.STOP: lambda _: self.slurmctld.stop(),
+            Act.KEEP: lambda _: self.slurmctld.keep_state(),
+            Act.START: lambda _: self._start("start"),
+            Act.RECONFIGURE: lambda _: self._start("reload"),
+            Act.SETTLE: self._settle,
+            Act.RESUME: lambda _: self.emptying.give_back(),
+            Act.NO_ACCOUNTING: self._stop_accounting,
+            Act.RETIRE: self._retire,
+            Act.COMMIT: lambda _: self.machines.keep_applied(self.goal),
+        }
+        await acts[step.act](step.hosts)
+
+    async def _try(self, _: Sequence[str]) -> None:
+        if words := await self.machines.try_slurm(self.goal):
+            raise HpcliError(
+                "slurmctld",
+                f"refuses the new configuration: {words}",
+                "nothing was touched, the cluster runs as before; mend cluster.yaml, then plan again",
+            )
+
+    async def _rebuild(self, hosts: Sequence[str]) -> None:
+        await self._retire(hosts)
+        await self.machines.create(self.goal, hosts)
+
+    async def _write(self, _: Sequence[str]) -> None:
+        """Only what differs from what was found; files that are ours no more go."""
+        files: dict[str, tuple[ConfigFile, ...]] = {}
+        gone: dict[str, tuple[str, ...]] = {}
+        for host, own in self.goal.files.items():
+            lies = self.found.get(host, {})
+            files[host] = tuple(file for file in own if not _lies_so(file, lies))
+            wanted = {file.path for file in own}
+            known = {file.path for state in self.states for file in state.files.get(host, ())}
+            gone[host] = tuple(sorted(known - wanted))
+        await self.machines.write({host: own for host, own in files.items() if own})
+        await self.machines.remove({host: paths for host, paths in gone.items() if paths})
+
+    async def _start(self, verb: str) -> None:
+        await self.slurmctld.start(verb)
+        self.served = True
+
+    async def _settle(self, hosts: Sequence[str]) -> None:
+        """Until slurmctld has heard of every one of these nodes."""
+        limit = SETTLE_LIMIT + SETTLE_LIMIT_PER_NODE * len(hosts)
+        deadline = self.clock.now() + limit
+        wanted = set(hosts) - self.absent
+        while True:
+            seen = {node.name: node.states for node in await self.gateway.nodes() if node.name in wanted}
+            missing = [name for name in hosts if name in wanted and seen.get(name, ABSENT) & ABSENT]
+            if not missing:
+                return
+            self.progress.step(f"{len(wanted) - len(missing)} of {len(wanted)} nodes are back")
+            if self.clock.now() > deadline:
+                words = await self.machines.last_words("slurmd", missing[0])
+                raise TimedOut(
+                    f"node {fold(missing)}",
+                    f"not registered with slurmctld within {limit:g} s; slurmd of {missing[0]}: {words or 'silent'}",
+                    "mend that, then apply again: it goes on from here",
+                )
+            await self.clock.sleep(SETTLE_POLL)
+
+    async def _stop_accounting(self, hosts: Sequence[str]) -> None:
+        for name in ("slurmdbd", "mariadb"):
+            await self.machines.service("stop", name, hosts)
+
+    async def _retire(self, hosts: Sequence[str]) -> None:
+        """A machine that is gone already cannot be asked to leave."""
+        try:
+            await self.machines.retire(hosts)
+        except Unreachable as error:
+            self.warnings.append(f"taken out without a word to it: {error}")
+
+
+_HARMLESS = {Act.TRY, Act.BEGIN, Act.DRAIN}
+_TAKEN_BACK = {Act.WRITE, Act.STOP, Act.KEEP, Act.START, Act.RECONFIGURE}
+"""What `Slurmctld.restore` undoes."""
+
+_RESTARTS = {
+    Act.MUNGE: "munge",
+    Act.SLURMDBD: "slurmdbd",
+    Act.SLURMD: "slurmd",
+    Act.AGENT: "hpcli-agent",
+    Act.KEEPER: "hpcli-keeper",
+    Act.CONTROLLER: "hpcli-controller",
+}
+
+
+def _lies_so(file: ConfigFile, lies: Mapping[str, object]) -> bool:
+    there = lies.get(file.path)
+    return there is not None and all(
+        getattr(there, name) == getattr(file, name) for name in ("text", "mode", "owner", "group")
+    )
