@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from hpcli import app
 from hpcli.domain.cluster import Built
-from hpcli.errors import HpcliError
+from hpcli.errors import HpcliError, NotFound
 from hpcli.ports import Progress
 
 if TYPE_CHECKING:
@@ -34,6 +34,24 @@ def clusters() -> tuple[Built, ...]:
     from hpcli.providers.local.clusters import list_built
 
     return tuple(built(found.name) if _surely_remote(found.name) else found for found in list_built())
+
+
+def stands(name: str, text: str) -> bool:
+    """Whether the cluster is there and whole but from another spec, or on machines that `up` must not set up again."""
+    try:
+        if app.is_remote(name):
+            from hpcli import app_remote
+
+            return app_remote.record_of(name).complete
+        return _standing_from_another(name, text)
+    except NotFound:
+        return False
+
+
+def _standing_from_another(name: str, text: str) -> bool:
+    found = built(name)
+    layout = app.layout_of(name)
+    return not found.dead and (layout.home / "cluster.yaml").read_text() != text
 
 
 def what_down_removes(name: str) -> str:

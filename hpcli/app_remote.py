@@ -116,8 +116,6 @@ async def bring_up(work: "RemoteBuild", clock: Clock) -> float:
         from hpcli.services.cluster import Readiness
 
         name = work.spec.name
-        if not work.ground.keeper_inside:
-            keeper_beside(work.home, work.spec).start()
         readiness = Readiness(
             slurm_gateway(name),
             ControllerOverSsh(name),

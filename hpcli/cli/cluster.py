@@ -12,6 +12,7 @@ from hpcli.cli.init import init
 from hpcli.cli.interrupt import end_like_ctrl_c, run_or_undo
 from hpcli.cli.options import Options, common_options
 from hpcli.cli.output import Column, Output
+from hpcli.cli.plan import apply, change_standing, drift, plan, scale
 from hpcli.cli.progress import StderrProgress
 from hpcli.domain.cluster import Built
 from hpcli.services.clusters import Status
@@ -43,18 +44,21 @@ def cluster() -> None:
     """Bring clusters up and down; check and render cluster.yaml."""
 
 
-cluster.add_command(init)
+for command in (init, plan, apply, drift, scale):
+    cluster.add_command(command)
 
 
 @cluster.command()
 @spec_option
+@click.option("--yes", is_flag=True, help="Do not ask before a cluster that stands is changed.")
 @common_options
-def up(options: Options, spec: str) -> None:
+def up(options: Options, spec: str, yes: bool) -> None:
     """Bring up the cluster of a spec, or revive one that is half dead.
 
-    Returns when every node is idle and every agent has reported. One that is up already is left as it
-    is; to revive one ends the jobs that are left on it. Nothing needs root; every daemon listens on the
-    loopback interface.
+    Returns when every node is idle and every agent has reported. One that stands and was built from another
+    spec is changed as `apply` would; one that is as the spec says is left alone. To revive a local one ends the
+    jobs that are left on it. An `up` that failed on docker or hosts goes on from there. Provider local needs no
+    root, and its daemons listen on the loopback interface.
 
     \b
     Examples:
@@ -65,6 +69,9 @@ def up(options: Options, spec: str) -> None:
     progress = StderrProgress(options)
     path = app.spec_path(spec)
     wanted = app.load_spec(path)
+    if app_clusters.stands(wanted.name, path.read_text(encoding="utf-8-sig")):
+        change_standing(options, path, yes=yes)
+        return
     seconds = _up_elsewhere(wanted, path, progress) if wanted.provider != "local" else _up_here(path, progress)
     name, count = wanted.name, len(wanted.nodes)
     what = "is up already" if seconds is None else f"is up: {count} nodes idle after {seconds:.1f} s"

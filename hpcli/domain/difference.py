@@ -18,6 +18,9 @@ _NEXT_JOB = Cost(Disruption.NONE, "the next job runs it")
 _SCRIPTS = Cost(Disruption.NONE, "the lifecycle scripts run again")
 _SLURMDBD = Cost(Disruption.RESTART, "slurmdbd restarts; slurmctld keeps what it has to tell until then")
 _MUNGE = Cost(Disruption.RESTART, "munge restarts, and every daemon that speaks through it; running jobs live on")
+_MADE = Cost(Disruption.NONE, "made and set up before Slurm learns of it")
+_TAKEN_OUT = Cost(Disruption.DRAIN, "what runs there ends first, then it is taken out")
+_SPARE = Cost(Disruption.NONE, "nothing runs there until it takes the place of another")
 _TOPOLOGY = Cost(Disruption.RECONFIGURE)
 
 
@@ -50,6 +53,8 @@ def file_part(path: str) -> tuple[Part, Cost]:
         return Part.ACCOUNTING, _SLURMDBD
     if name in ("munge.key", "munge"):
         return Part.MUNGE, _MUNGE
+    if is_keepers(path):
+        return Part.HPCLI, _OWN
     if name == "client.json":
         return Part.HPCLI, Cost(Disruption.NONE)
     if name.endswith(".json") or (name.startswith("hpcli-") and name.endswith(".service")):
@@ -62,6 +67,11 @@ def file_part(path: str) -> tuple[Part, Cost]:
 def is_slurms(path: str) -> bool:
     """slurmctld and slurmd read it."""
     return path.rpartition("/")[2] in ("slurm.conf", "gres.conf", "cgroup.conf", "topology.conf", "topology.yaml")
+
+
+def is_keepers(path: str) -> bool:
+    """hpcli's keeper reads it."""
+    return "/keeper/" in path or path.rpartition("/")[2] in ("keeper.json", "hpcli-keeper.service")
 
 
 def version_of(blueprint: Blueprint) -> Version:
@@ -95,15 +105,15 @@ def _machines(before: Iterable[Place], after: Iterable[Place]) -> Iterator[Chang
         added = [name for name, place in new.items() if name not in old and place.role is role]
         gone = [name for name, place in old.items() if name not in new and place.role is role]
         if added:
-            yield _machine(added, "", role, Cost(Disruption.NONE, "made and set up before Slurm learns of it"))
+            yield _machine(added, "", role, _SPARE if role is Role.SPARE else _MADE)
         if gone:
-            why = "what runs there ends first, then it is taken out"
-            yield _machine(gone, role, "", Cost(Disruption.DRAIN, why))
+            yield _machine(gone, role, "", _SPARE if role is Role.SPARE else _TAKEN_OUT)
     for name, place in new.items():
         if name in old and _kind(old[name]) != _kind(place):
-            why = "another machine takes its place" if place.role is Role.COMPUTE else "a new machine takes over"
+            spare = place.role is Role.SPARE
+            cost = _SPARE if spare else Cost(Disruption.REBUILD, "another machine takes its place")
             pair = _first_difference(_kind(old[name]), _kind(place))
-            yield Change(f"machine {name}", *pair, Disruption.REBUILD, name, why, Part.MACHINE)
+            yield Change(f"machine {name}", *pair, cost.disruption, name, cost.why, Part.MACHINE)
 
 
 def _machine(names: list[str], before: str, after: str, cost: Cost) -> Change:

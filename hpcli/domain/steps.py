@@ -4,13 +4,13 @@ There is no journal of steps. An apply that was killed is finished by the next o
 what makes a change count is the last step alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from hpcli.domain.blueprint import Blueprint, ConfigFile, Place, Role
 from hpcli.domain.change import Change, Disruption, Part
-from hpcli.domain.difference import file_part, is_slurms
+from hpcli.domain.difference import file_part, is_keepers, is_slurms
 from hpcli.domain.names import expand, fold
 
 BATCH = 100
@@ -25,6 +25,7 @@ class Act(StrEnum):
     CREATE = "make and set up"
     DRAIN = "drain and wait until empty"
     REBUILD = "make anew"
+    QUIET = "stop the agents on"
     WRITE = "write the files"
     RERUN = "run the lifecycle scripts again on"
     MUNGE = "restart munge on"
@@ -54,13 +55,14 @@ class Step:
     hosts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.act.value} {fold(self.hosts)}" if self.act in _ON_MANY else self.act.value
+        return f"{self.act.value} {fold(self.hosts)}" if self.hosts and self.act in _ON_MANY else self.act.value
 
 
 _ON_MANY = {
     Act.CREATE,
     Act.DRAIN,
     Act.REBUILD,
+    Act.QUIET,
     Act.RERUN,
     Act.MUNGE,
     Act.SLURMD,
@@ -108,6 +110,9 @@ class _Course:
         yield from _on(Act.CREATE, self._added)
         yield from _on(Act.DRAIN, must_be_empty(self.before, self.changes))
         yield from _on(Act.REBUILD, self._rebuilt)
+        if must_be_empty(self.before, self.changes):
+            # An agent must not take a machine that is being changed for a faulty one.
+            yield from _on(Act.QUIET, self._differ(_names("agent.json")))
 
     def _around_slurm(self) -> Iterator[Step]:
         """What Slurm's daemons need before they start."""
@@ -140,11 +145,14 @@ class _Course:
         agents = {*self._differ(_names("agent.json", "hpcli-agent.service")), *fresh}
         having = [host for host in self.goal.files if host in agents and _has(self.goal, host, "agent.json")]
         yield from _on(Act.AGENT, having)
-        if self._differ(_names("keeper.json", "hpcli-keeper.service")):
+        if self._differ(is_keepers):
             yield Step(Act.KEEPER, (self._controller,))
         if self._differ(_names("controller.json", "hpcli-controller.service")) or self._added or self._gone:
             yield Step(Act.CONTROLLER, (self._controller,))
-        yield from _on(Act.RESUME, must_be_empty(self.before, self.changes))
+        empty = must_be_empty(self.before, self.changes)
+        if empty or len(self.before) > 1:
+            # An apply that was interrupted may have drained others.
+            yield Step(Act.RESUME, empty)
         if any(_slurmdbd_conf(one) for one in self.before) and not _slurmdbd_conf(self.goal):
             yield Step(Act.NO_ACCOUNTING, (self._controller,))
         yield from _on(Act.RETIRE, self._gone)
@@ -171,12 +179,13 @@ class _Course:
     def _added(self) -> tuple[str, ...]:
         """New to any state that the cluster may be in: making a machine that is there already changes nothing."""
         known = [_by_name(one) for one in self.before]
-        return tuple(place.name for place in self.goal.places if any(place.name not in names for names in known))
+        fresh = (place for place in self.goal.places if any(_is_news(place, names) for names in known))
+        return tuple(place.name for place in fresh)
 
     @property
     def _rebuilt(self) -> tuple[str, ...]:
         goal = _by_name(self.goal)
-        old = (place for one in self.before for place in one.places if place.name in goal)
+        old = (place for one in self.before for place in one.places if _has_services(place) and place.name in goal)
         another = {place.name for place in old if _machine(place) != _machine(goal[place.name])}
         return tuple(name for name in goal if name in another)
 
@@ -197,6 +206,16 @@ class _Course:
 
 def _by_name(blueprint: Blueprint) -> dict[str, Place]:
     return {place.name: place for place in blueprint.places}
+
+
+def _has_services(place: Place) -> bool:
+    return place.role is not Role.SPARE
+
+
+def _is_news(place: Place, known: Mapping[str, Place]) -> bool:
+    """A spare machine is known by its address: its name is but a number."""
+    old = known.get(place.name)
+    return old is None or (not _has_services(place) and old.address != place.address)
 
 
 def _machine(place: Place) -> tuple[str, str]:

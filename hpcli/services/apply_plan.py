@@ -79,6 +79,7 @@ class Apply:
         try:
             taken = await self._take_all(taking, course)
         except (HpcliError, asyncio.CancelledError):
+            await taking.break_off()
             if survey.pending is None and taking.undone:
                 await self.planner.machines.keep_applied(survey.applied)
             raise
@@ -86,13 +87,9 @@ class Apply:
 
     async def _take_all(self, taking: Steps, course: Sequence[Step]) -> tuple[Taken, ...]:
         taken: list[Taken] = []
-        try:
-            for block in _blocks(course):
-                work = self._take(taking, block, taken)
-                await (_unbroken(work) if block[0].act in UNBROKEN else work)
-        except (HpcliError, asyncio.CancelledError):
-            await self._undo_drains(taking)
-            raise
+        for block in _blocks(course):
+            work = self._take(taking, block, taken)
+            await (_unbroken(work) if block[0].act in UNBROKEN else work)
         return tuple(taken)
 
     async def _take(self, taking: Steps, block: Sequence[Step], taken: list[Taken]) -> None:
@@ -100,16 +97,6 @@ class Apply:
             began = self.clock.now()
             await taking.take(step)
             taken.append(Taken(str(step), round(self.clock.now() - began, 3)))
-
-    async def _undo_drains(self, taking: Steps) -> None:
-        """Nodes that were emptied for nothing take jobs again; once slurmctld has the new files they stay drained."""
-        if taking.served:
-            return
-        try:
-            await taking.emptying.give_back()
-        except HpcliError:
-            # The first error says why; the next apply gives them back.
-            self.progress.step("nodes that were drained stay so until the next apply")
 
     async def _steps(self, survey: Survey, states: Sequence[Blueprint], goal: Blueprint) -> Steps:
         machines = self.planner.machines

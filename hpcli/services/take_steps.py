@@ -38,12 +38,15 @@ class Steps:
     wait: float
     absent: frozenset[str] = frozenset()
     served: bool = False
+    silent: tuple[str, ...] = ()
     begun: set[Act] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
 
     @property
     def undone(self) -> bool:
-        """Nothing is left of the steps taken, but for drains: the cluster is as it was."""
+        """It was begun, and nothing is left of it: the cluster is as it was."""
+        if Act.BEGIN not in self.begun:
+            return False
         return self.begun <= _HARMLESS or (self.slurmctld.restored and self.begun <= _HARMLESS | _TAKEN_BACK)
 
     async def take(self, step: Step) -> None:
@@ -59,6 +62,7 @@ class Steps:
             Act.CREATE: lambda hosts: self.machines.create(self.goal, hosts),
             Act.DRAIN: lambda hosts: self.emptying.empty(hosts, self.wait),
             Act.REBUILD: self._rebuild,
+            Act.QUIET: self._quiet,
             Act.WRITE: self._write,
             Act.RERUN: lambda hosts: self.machines.rerun(self.goal, hosts),
             Act.ACCOUNTS: lambda hosts: self.machines.rerun(self.goal, hosts),
@@ -68,12 +72,26 @@ class Steps:
             Act.START: lambda _: self._start("start"),
             Act.RECONFIGURE: lambda _: self._start("reload"),
             Act.SETTLE: self._settle,
-            Act.RESUME: lambda _: self.emptying.give_back(),
+            Act.RESUME: self._resume,
             Act.NO_ACCOUNTING: self._stop_accounting,
             Act.RETIRE: self._retire,
             Act.COMMIT: lambda _: self.machines.keep_applied(self.goal),
         }
         await acts[step.act](step.hosts)
+
+    async def break_off(self) -> None:
+        """After a failure or Ctrl-C: agents watch again, and nodes that were emptied for nothing take jobs again.
+
+        Once slurmctld has the new files they stay drained until the next apply. Never raises `HpcliError`.
+        """
+        try:
+            if self.silent and Act.AGENT not in self.begun:
+                await self.machines.service("start", "hpcli-agent", self.silent)
+            if not self.served:
+                await self.emptying.give_back()
+        except HpcliError as error:
+            # The first error is what matters; the next apply does both.
+            self.progress.step(f"left for the next apply: {error}")
 
     async def _try(self, _: Sequence[str]) -> None:
         if words := await self.machines.try_slurm(self.goal):
@@ -86,6 +104,10 @@ class Steps:
     async def _rebuild(self, hosts: Sequence[str]) -> None:
         await self._retire(hosts)
         await self.machines.create(self.goal, hosts)
+
+    async def _quiet(self, hosts: Sequence[str]) -> None:
+        self.silent = tuple(hosts)
+        await self.machines.service("stop", "hpcli-agent", hosts)
 
     async def _write(self, _: Sequence[str]) -> None:
         """Only what differs from what was found; files that are ours no more go."""
@@ -124,6 +146,10 @@ class Steps:
                 )
             await self.clock.sleep(SETTLE_POLL)
 
+    async def _resume(self, _: Sequence[str]) -> None:
+        """Slurm asks a resumed node whether it is there before it gives it jobs."""
+        await self._settle(await self.emptying.give_back())
+
     async def _stop_accounting(self, hosts: Sequence[str]) -> None:
         for name in ("slurmdbd", "mariadb"):
             await self.machines.service("stop", name, hosts)
@@ -136,7 +162,7 @@ class Steps:
             self.warnings.append(f"taken out without a word to it: {error}")
 
 
-_HARMLESS = {Act.TRY, Act.BEGIN, Act.DRAIN}
+_HARMLESS = {Act.TRY, Act.BEGIN, Act.DRAIN, Act.QUIET}
 _TAKEN_BACK = {Act.WRITE, Act.STOP, Act.KEEP, Act.START, Act.RECONFIGURE}
 """What `Slurmctld.restore` undoes."""
 

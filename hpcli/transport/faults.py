@@ -54,3 +54,8 @@ def lost(subject: str, program: str, cause: str = "") -> Unreachable:
         f"the connection was lost while {program} ran{because}; it may still run there",
         "look at the machine, then try again",
     )
+
+
+def no_session(subject: str, cause: str) -> Unreachable:
+    """We are in, and yet no program can be started."""
+    return Unreachable(subject, f"it opens no session: {cause}", "see MaxSessions in sshd_config, and sshd's log there")

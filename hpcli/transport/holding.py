@@ -44,7 +44,7 @@ async def _first(line: asyncio.Future[str], running: asyncio.Future[Completed], 
         raise TimedOut(subject, f"found no line within {FIRST_LINE_LIMIT:g} s, expected it to say that it is ready")
     ended = running.result()
     words = ended.err.strip().splitlines()
-    why = words[-1] if words else f"it ended with {ended.code} before it said a line"
+    why = "; ".join(words[-3:]) if words else f"it ended with {ended.code} before it said a line"
     raise HpcliError(subject, why, f"run by hand: {' '.join(ended.argv)}")
 
 

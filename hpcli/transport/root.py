@@ -15,8 +15,8 @@ from hpcli.transport.output import Told
 
 SUDO = ("sudo", "-n", "--")
 REFUSAL = re.compile(
-    r"(a password is required|a terminal is required|must have a tty|is not in the sudoers file|I'm sorry"
-    r"|is not allowed to|may not run sudo|effective uid is not 0|no new privileges)[^\n]*"
+    r"(a password is required|a terminal is required|must have a tty|is not in the sudoers file"
+    r"|Sorry, user \S+ (?:is not allowed to|may not run)|effective uid is not 0|The \"no new privileges\")[^\n]*"
 )
 MISSING = re.compile(r"^sudo: .*: command not found$", re.MULTILINE)
 NOWHERE = 125
@@ -24,6 +24,7 @@ MOVE = """\
 umask 077
 new=$(mktemp "${2%/*}/.hpcli.XXXXXXXX") || exit 1
 trap 'rm -f "$new"' EXIT
+trap 'exit 1' HUP INT TERM PIPE
 cat <"$1" >"$new" && chmod "$3" "$new" && sync "$new" && mv -fT -- "$new" "$2" && sync "${2%/*}/"
 """
 """Arguments: from, to, octal mode. Into a new file beside the target, on its file system and owned by root."""
@@ -124,7 +125,7 @@ class AsRoot:
         """What the program did, unless it was sudo or env that spoke."""
         if found.code == 1 and found.err.startswith("sudo: ") and MISSING.search(found.err):
             raise NotFound(f"{self._subject}: {argv[0]}", "no such program there", "install it, or put it on PATH")
-        if found.code == 1 and (refusal := REFUSAL.search(found.err)) and "sudo" in found.err:
+        if found.code == 1 and (refusal := REFUSAL.search(found.err)):
             raise await self._refused(refusal[0])
         if cwd is not None and found.code == NOWHERE and found.err.startswith("env: "):
             raise NotFound(f"{self._subject}: {cwd}", "no such folder there", "make it first")

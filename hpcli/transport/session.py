@@ -27,7 +27,7 @@ umask 077
 case $1 in */*) folder=${1%/*}/ ;; *) folder=./ ;; esac
 new=$(mktemp "${folder}.hpcli.XXXXXXXX") || exit 1
 trap 'rm -f "$new"' EXIT
-trap 'exit 1' HUP INT TERM
+trap 'exit 1' HUP INT TERM PIPE
 cat >"$new" || exit 1
 [ "$(wc -c <"$new")" -eq "$2" ] || { echo "the file came in part" >&2; exit 1; }
 chmod "$3" "$new" && sync "$new" && mv -fT -- "$new" "$1" && sync "$folder"

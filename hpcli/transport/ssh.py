@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.pkey import UnknownKeyType
 
-from hpcli.errors import Unreachable, UsageFault
+from hpcli.errors import UsageFault
 from hpcli.transport import faults
 from hpcli.transport.dial import dial
 from hpcli.transport.identities import label, public_half
@@ -22,13 +22,12 @@ from hpcli.transport.output import Output
 from hpcli.transport.process import spawn_on_socket
 from hpcli.transport.pump import Pump
 from hpcli.transport.session import SESSIONS, SshTransport
-from hpcli.transport.ssh_config import Route, config_text, read_route
+from hpcli.transport.ssh_config import Route, whole_way
 from hpcli.transport.target import SshTarget, check_files
 
 LOGIN_LIMIT = 30.0
 ALIVE_EVERY = 5
 """Seconds between signs of life: TCP breaks the connection when they are not confirmed."""
-DEEPEST = 8
 LOG = "hpcli.transport.paramiko"
 BROKEN = (paramiko.SSHException, EOFError, OSError)
 UNREADABLE = (paramiko.SSHException, OSError, ValueError, TypeError, UnknownKeyType, UnsupportedAlgorithm)
@@ -64,10 +63,10 @@ class ParamikoSsh(SshTransport):
             self._pool = None
 
     async def _connect(self) -> None:
-        if self._chain and self._chain[-1].is_active():
+        if self._alive():
             return
         async with self._opening:
-            if not (self._chain and self._chain[-1].is_active()):
+            if not self._alive():
                 await self._thread(self._dial)
 
     async def _exchange(self, line: str, stdin: bytes, output: Output, until: asyncio.Event | None = None) -> str:
@@ -100,27 +99,29 @@ class ParamikoSsh(SshTransport):
         try:
             return await self._thread(self._open_session)
         except BROKEN as error:
-            if self._chain and self._chain[-1].is_active():
-                raise Unreachable(
-                    self.target.subject, f"it opens no session: {_words(error)}", "MaxSessions?"
-                ) from None
+            if self._alive():
+                raise faults.no_session(self.target.subject, _words(error)) from None
         # Nothing was started yet: once more on a new connection.
         await self._connect()
         try:
             return await self._thread(self._open_session)
         except BROKEN as error:
-            raise faults.lost(self.target.subject, "a session was opened", _words(error)) from None
+            raise faults.no_session(self.target.subject, _words(error)) from None
+
+    def _alive(self) -> bool:
+        return bool(self._chain) and self._chain[-1].is_active()
 
     def _open_session(self) -> paramiko.Channel:
-        if not self._chain:
+        chain = self._chain
+        if not chain:
             raise EOFError("closed")
         for pause in PAUSES:
             try:
-                return self._chain[-1].open_session(timeout=faults.CONNECT_LIMIT)
+                return chain[-1].open_session(timeout=faults.CONNECT_LIMIT)
             except paramiko.ChannelException:
                 # Sessions that have just ended still count there for a moment (MaxSessions).
                 time.sleep(pause)
-        return self._chain[-1].open_session(timeout=faults.CONNECT_LIMIT)
+        return chain[-1].open_session(timeout=faults.CONNECT_LIMIT)
 
     async def _close_input(self, channel: paramiko.Channel, until: asyncio.Event | None) -> None:
         if until:
@@ -136,9 +137,9 @@ class ParamikoSsh(SshTransport):
     # ---- in threads
 
     def _hang_up(self) -> None:
-        for transport in reversed(self._chain):
+        chain, self._chain = self._chain, []
+        for transport in reversed(chain):
             transport.close()
-        self._chain = []
         for end in self._proxies:
             end()
         self._proxies = []
@@ -146,39 +147,32 @@ class ParamikoSsh(SshTransport):
     def _dial(self) -> None:
         check_files(self.target)
         self._hang_up()
+        chain: list[paramiko.Transport] = []
         try:
-            self._enter(self.target)
+            for route in whole_way(self.target, _look_up):
+                sock = _tunnel(chain[-1], route.place) if chain else self._reach(route)
+                chain.append(_log_in(sock, route, self._ask))
         except BaseException:
+            for transport in reversed(chain):
+                transport.close()
             self._hang_up()
             raise
+        # Only now: nobody may take a jump host for the machine.
+        self._chain = chain
 
-    def _enter(self, target: SshTarget, inside: bool = False) -> None:
-        """Log in on a host, by its own way or, `inside`, through the one reached last."""
-        route = _route(target)
-        if not inside:
-            for number, jump in enumerate(route.jumps):
-                self._enter(jump, inside=number > 0)
-        if len(self._chain) > DEEPEST:
-            raise faults.no_way(route.place, f"found more than {DEEPEST} jump hosts in ~/.ssh/config")
-        through = self._chain[-1] if inside or route.jumps else None
-        self._chain.append(_log_in(self._reach(route, through), route, self._ask))
-
-    def _reach(self, route: Route, through: paramiko.Transport | None) -> "socket.socket | paramiko.Channel":
-        if through:
-            return _tunnel(through, route.place)
-        if route.proxy:
-            ours, end = spawn_on_socket(route.proxy)
-            self._proxies.append(end)
-            return ours
-        return dial(route.place)
+    def _reach(self, route: Route) -> socket.socket:
+        if not route.proxy:
+            return dial(route.place)
+        ours, end = spawn_on_socket(route.proxy)
+        self._proxies.append(end)
+        return ours
 
 
-def _route(target: SshTarget) -> Route:
+def _look_up(text: str, host: str) -> Mapping[str, object]:
     try:
-        found = paramiko.SSHConfig.from_text(config_text(target)).lookup(target.host)
+        return paramiko.SSHConfig.from_text(text).lookup(host)
     except (paramiko.ConfigParseError, paramiko.CouldNotCanonicalize) as error:
-        raise UsageFault(target.config or "~/.ssh/config", f"found {error}", "see ssh_config(5)") from None
-    return read_route(target, found)
+        raise UsageFault("~/.ssh/config", f"found {error}", "see ssh_config(5)") from None
 
 
 def _tunnel(through: paramiko.Transport, place: Place) -> paramiko.Channel:
@@ -190,10 +184,11 @@ def _tunnel(through: paramiko.Transport, place: Place) -> paramiko.Channel:
 
 
 def _log_in(sock: "socket.socket | paramiko.Channel", route: Route, ask: Ask | None) -> paramiko.Transport:
-    transport = _greeted(sock, route)
+    known = read_known(route.known_hosts)
+    transport = _greeted(sock, route.place, known_kinds(known, route.place.lookup))
     try:
         key = transport.get_remote_server_key()
-        check(read_known(route.known_hosts), route.place, key.get_name(), key.asbytes())
+        check(known, route.place, key.get_name(), key.asbytes())
         _authenticate(transport, route, ask)
         transport.set_keepalive(ALIVE_EVERY)
     except BaseException:
@@ -202,14 +197,14 @@ def _log_in(sock: "socket.socket | paramiko.Channel", route: Route, ask: Ask | N
     return transport
 
 
-def _greeted(sock: "socket.socket | paramiko.Channel", route: Route) -> paramiko.Transport:
+def _greeted(sock: "socket.socket | paramiko.Channel", place: Place, kinds: Sequence[str]) -> paramiko.Transport:
+    """Encrypted, the host's key yet unchecked; of its keys it shows a kind that we know, if it has one."""
     logging.getLogger(LOG).addHandler(logging.NullHandler())
     logging.getLogger(LOG).propagate = False
     transport = paramiko.Transport(sock)
     transport.set_log_channel(LOG)
     transport.banner_timeout = transport.handshake_timeout = faults.CONNECT_LIMIT
     transport.auth_timeout = LOGIN_LIMIT
-    kinds = known_kinds(read_known(route.known_hosts), route.place.lookup)
     first = [name for kind in kinds for name in (RSA if kind == "ssh-rsa" else (kind,))]
     options = transport.get_security_options()
     offered = list(options.key_types)
@@ -218,7 +213,7 @@ def _greeted(sock: "socket.socket | paramiko.Channel", route: Route) -> paramiko
         transport.start_client(timeout=faults.CONNECT_LIMIT)
     except BROKEN as error:
         transport.close()
-        raise faults.cut_off(route.place, _words(error)) from None
+        raise faults.cut_off(place, _words(error)) from None
     return transport
 
 
@@ -231,7 +226,9 @@ def _authenticate(transport: paramiko.Transport, route: Route, ask: Ask | None) 
             takes = _by_key(transport, route, takes, tried)
         if ask and takes:
             takes = _by_asking(transport, route.user, takes, ask)
-    except (paramiko.AuthenticationException, *BROKEN):
+    except BROKEN as error:
+        if not takes:
+            raise faults.cut_off(route.place, _words(error)) from None
         # Refused, or cut off after too many keys.
         raise faults.not_let_in(route.place, route.user, tried, ",".join(takes)) from None
     if takes:

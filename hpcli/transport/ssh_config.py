@@ -3,7 +3,7 @@
 import getpass
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,20 @@ from hpcli.transport.target import SshTarget
 INCLUDE = re.compile(r"\s*include[\s=]+(.+)", re.IGNORECASE)
 BLOCK = re.compile(r"\s*(host|match)[\s=]", re.IGNORECASE)
 DEEPEST = 16
+MOST_JUMPS = 8
 USER_FILES = ("~/.ssh/config", "/etc/ssh/ssh_config")
 IDENTITIES = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
 KNOWN = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 KNOWN_TO_ALL = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
 JUMP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?/?")
 
+LookUp = Callable[[str, str], Mapping[str, object]]
+"""What a configuration's text says of a host: keys in lower case, in the order of the text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Everything needed to log in on one host. At most one of `jumps` (in the order of the way) and `proxy`."""
+    """Everything needed to log in on one host; at most one of `jumps` (in the order of the way) and `proxy`."""
 
     place: Place
     user: str
@@ -73,8 +77,23 @@ def _included(pattern: str, source: Path, depth: int) -> Iterator[str]:
         yield from _lines(path, depth + 1)
 
 
+def whole_way(target: SshTarget, look_up: LookUp, deep: int = 0) -> tuple[Route, ...]:
+    """The hosts to log in on, each through the one before it; the last one is the target.
+
+    The first jump host may have jump hosts of its own; for the others the list has said all (ssh_config(5)).
+    """
+    if deep > MOST_JUMPS:
+        raise UsageFault(target.subject, "found jump hosts that lead in a circle", "correct ProxyJump in ~/.ssh/config")
+    route = read_route(target, look_up(config_text(target), target.host))
+    before: tuple[Route, ...] = ()
+    for jump in route.jumps:
+        further = read_route(jump, look_up(config_text(jump), jump.host)) if before else None
+        before += (further,) if further else whole_way(jump, look_up, deep + 1)
+    return (*before, route)
+
+
 def read_route(target: SshTarget, found: Mapping[str, object]) -> Route:
-    """`found` is what the configuration says of the target, keys in lower case, in the order of the text."""
+    """`found` is what `LookUp` gives for the target."""
     said = {key: value for key, value in found.items() if isinstance(value, str)}
     address, port = said.get("hostname", target.host), target.port or int(said.get("port", SSH_PORT))
     user_files = target.known_hosts or said.get("userknownhostsfile", KNOWN)

@@ -3,7 +3,7 @@
 # killed. Sourced by `service` after base.sh.
 
 SERVICES=$RUN/services
-LONGEST_START=60
+LONGEST_START=${HPCLI_LONGEST_START-60}
 MOST_OUTPUT=$((10 * 1024 * 1024))
 AGAIN='starting it again'
 
@@ -142,7 +142,10 @@ wait_until_up() {
             die "service $name: ended at its start: ${words:-without a word} (log: $LOGS/$name.out)"
         fi
         ! keeps_ending "$name" || die "service $name: keeps ending: $("$HERE/last-words" "$name" || true) (log: $LOGS/$name.out)"
-        ((SECONDS <= end)) || die "service $name: found it not ready after $LONGEST_START s (log: $LOGS/$name.out)"
+        if ((SECONDS > end)); then
+            words=$("$HERE/last-words" "$name" 2>/dev/null || true)
+            die "service $name: found it not ready after $LONGEST_START s: ${words:-it says nothing} (log: $LOGS/$name.out)"
+        fi
         sleep 0.05
     done
 }
@@ -154,7 +157,9 @@ keeps_ending() {
 
 is_up() {
     case $1 in
-        munge | mariadb | hpcli-keeper) [[ -S $(socket_of "$1") ]] ;;
+        # Its socket is there before it has made the schema.
+        mariadb) mariadb-admin --socket="$(socket_of mariadb)" --connect-timeout=5 --silent ping >/dev/null 2>&1 ;;
+        munge | hpcli-keeper) [[ -S $(socket_of "$1") ]] ;;
         slurmctld) listens "$(port_of slurm.conf SlurmctldPort 6817)" ;;
         slurmd) listens "$(port_of slurm.conf SlurmdPort 6818)" ;;
         slurmdbd) listens "$(port_of slurmdbd.conf DbdPort 6819)" ;;

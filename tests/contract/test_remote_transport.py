@@ -381,6 +381,12 @@ class TestOverSsh:
         finally:
             await machine.close()
 
+    async def test_the_first_programs_at_once_all_run_behind_the_jump_host(self, site: Site, way: str) -> None:
+        machine = site.transport(way, site.target("deep"))
+        work = (machine.run(["sh", "-c", "echo ${SSH_CONNECTION##* }"]) for _ in range(8))
+        assert {found.out.strip() for found in await asyncio.gather(*work)} == {str(site.inner.port)}
+        await machine.close()
+
     async def test_a_host_may_have_another_name_for_its_key(self, site: Site, way: str) -> None:
         machine = site.transport(way, site.target("renamed"))
         assert (await machine.run(["echo", "in"])).out == "in\n"
@@ -588,7 +594,7 @@ class TestOverSsh:
 
     async def test_a_jump_host_that_is_down(self, site: Site, way: str) -> None:
         config = site.folder / f"down_{way}"
-        config.write_text(f"Host behind\n ProxyJump down\nHost down\n Port 1\nHost *\n HostName 127.0.0.1\n")
+        config.write_text("Host behind\n ProxyJump down\nHost down\n Port 1\nHost *\n HostName 127.0.0.1\n")
         with pytest.raises(Unreachable, match=r"connection refused by 127\.0\.0\.1 port 1"):
             await site.transport(way, SshTarget("behind", config=str(config))).run(["true"])
 
@@ -628,6 +634,9 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 class Door(paramiko.ServerInterface):
     """A server that asks two questions and lets in whoever knows the answers."""
 
+    def __init__(self) -> None:
+        self.token, self.told = "", threading.Event()
+
     def get_allowed_auths(self, username: str) -> str:
         return "keyboard-interactive"
 
@@ -641,10 +650,9 @@ class Door(paramiko.ServerInterface):
         return paramiko.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        token = command.split()[command.split().index(b"hpcli") + 1].decode()
-        channel.send_stderr(f"{token} begin 1\n{token} end 0\n".encode())
-        channel.send_exit_status(0)
-        channel.close()
+        words = command.split()
+        self.token = words[words.index(b"hpcli") + 1].decode()
+        self.told.set()
         return True
 
 
@@ -661,13 +669,26 @@ def door(site: Site) -> Iterator[SshTarget]:
             ours, _ = listening.accept()
             transport = paramiko.Transport(ours)
             transport.add_server_key(key)
-            transport.start_server(server=Door())
-            transport.join(30)
+            server = Door()
+            transport.start_server(server=server)
+            channel = transport.accept(10)
+            if channel and server.told.wait(10):
+                channel.send_stderr(f"{server.token} begin 1\n{server.token} end 0\n".encode())
+                channel.send_exit_status(0)
+                channel.shutdown_write()
+            transport.join(10)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield SshTarget("outer", port=port, known_hosts=str(known), config=str(site.config(key=site.folder / "none")))
         thread.join(30)
+
+
+async def test_jump_hosts_in_a_circle(site: Site) -> None:
+    config = site.folder / "circle"
+    config.write_text("Host a\n ProxyJump b\nHost b\n ProxyJump a\n")
+    with pytest.raises(UsageFault, match="in a circle"):
+        await ParamikoSsh(SshTarget("a", config=str(config))).run(["true"])
 
 
 class TestQuestions:
@@ -698,7 +719,7 @@ class TestQuestions:
             if way == "openssh":
                 # It connects twice: once to get in, once to say why not.
                 with door(site) as target:
-                    connecting = OpenSsh(replace(target, known_hosts=target.known_hosts), folder=site.folder / "run")
+                    connecting = OpenSsh(target, folder=site.folder / "run")
                     said = await connecting._try_to_open(connecting._control, asking=False)
                 raise explain(words_of(said or "", ""), Place("outer", "127.0.0.1", 22, "outer"), USER)
             with door(site) as target:
@@ -730,11 +751,11 @@ class Sudo(LocalTransport):
 
 
 REFUSALS = (
+    # sudo 1.9.13, 1.9.16 and 1.9.17: whoever may run nothing, or only something else, is asked for a password first.
     "sudo: a password is required",
-    "sudo: a terminal is required to read the password; either use the -S option to read from standard input",
-    "admin is not in the sudoers file.  This incident will be reported.\nsudo: x",
-    "Sorry, user admin is not allowed to execute '/usr/bin/true' as root on c1.\nsudo: x",
-    'sudo: The "no new privileges" flag is set, which prevents sudo from running as root.',
+    "sudo: sorry, you must have a tty to run sudo",
+    'sudo: The "no new privileges" flag is set, which prevents sudo from running as root.\n'
+    "sudo: If sudo is running in a container, you may need to adjust the container configuration to disable the flag.",
 )
 
 

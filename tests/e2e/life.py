@@ -125,7 +125,7 @@ def live(world: World, cli: Cli, folder: Path) -> dict[str, float]:
 
     world.hand_edit("MessageTimeout=33", "MessageTimeout=44")
     drift = cli("cluster", "drift", "-f", str(spec), code=1)["data"]
-    edit = drift["edits"][0]
+    edit = drift[0]
     assert edit["path"].endswith("slurm.conf") and edit["line"] > 1 and "44" in edit["found"], drift
     assert cli("cluster", "apply", "-f", str(spec), "--yes", code=8)["errors"][0]["code"] == "unsafe"
     cli("cluster", "apply", "-f", str(spec), "--yes", "--on-drift", "overwrite")
@@ -144,7 +144,7 @@ def nothing_to_change(cli: Cli, spec: Path) -> None:
     assert plan["changes"] == [], plan
     applied = cli("cluster", "apply", "-f", str(spec), "--yes")
     assert applied["changes"] == [], applied
-    assert cli("cluster", "drift", "-f", str(spec))["edits"] == []
+    assert cli("cluster", "drift", "-f", str(spec)) == []
 
 
 def submit(world: World, cli: Cli, folder: Path) -> str:

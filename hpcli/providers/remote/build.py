@@ -12,6 +12,7 @@ from hpcli.providers.remote.blueprint import Fragments, Ingredients, Secrets, co
 from hpcli.providers.remote.facts import Facts, complaint
 from hpcli.providers.remote.ground import Ground
 from hpcli.providers.remote.keeper_files import authorized_line
+from hpcli.providers.remote.keeper_process import KeeperBeside
 from hpcli.providers.remote.layout import RemoteHome, RemoteRecord, write_record, write_secret
 from hpcli.providers.remote.machines import RemoteMachines
 from hpcli.spec.effective import effective_text
@@ -138,7 +139,8 @@ class RemoteBuild:
         await self.machines.service("start", "all", others)
 
     def remember(self, places: Sequence[Place], version: str = "", *, complete: bool) -> None:
-        """Write down where the machines are; without it nobody here could find them again."""
+        """Write down where the machines are, without which nobody here could find them again; a keeper that runs
+        here learns of new nodes."""
         record = RemoteRecord(
             name=self.spec.name,
             provider=self.spec.provider,
@@ -150,6 +152,8 @@ class RemoteBuild:
         )
         write_record(self.home, record)
         write_secret(self.home.spec, effective_text(self.spec))
+        if complete and not self.ground.keeper_inside:
+            KeeperBeside(self.home, self.spec.name, self.spec.provider, self.spec.node_names).start()
 
 
 def _same_machine(wanted: Place, known: Place | None) -> bool:

@@ -36,8 +36,10 @@ def _names(spec: Spec, _: Limits) -> Iterator[Finding]:
     if spec.provider != "hosts":
         return
     known, owner = set(spec.place_names), dict[str, str]()
+    # Nodes to come may have theirs already, so that a group can grow by its number alone.
+    families = {_family(name) for name in spec.node_names}
     for key in spec.hosts.addresses:
-        unknown = [name for name in expand(key) if name not in known]
+        unknown = [name for name in expand(key) if name not in known and _family(name) not in families]
         if unknown:
             expected = f"names of this cluster's machines ({_in_short(known)})"
             yield Finding((*ADDRESSES, key), f"unknown {fold(unknown)}", expected)
@@ -47,6 +49,10 @@ def _names(spec: Spec, _: Limits) -> Iterator[Finding]:
     strange = [name for name in spec.place_names if name not in owner and not is_host(name)]
     if strange:
         yield Finding(ADDRESSES, f"nothing for {fold(strange)}", "an address: no host can have such a name")
+
+
+def _family(name: str) -> str:
+    return name.rstrip("0123456789")
 
 
 def _one_machine_each(spec: Spec, _: Limits) -> Iterator[Finding]:
