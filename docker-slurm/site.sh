@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # What a container of compose.yaml runs:  site.sh controller|database|login|compute   (root, as process 1)
-# A plain Slurm for its role, from /site/slurm; munge's key is made by whoever comes first, in the volume /site/key.
+# A plain Slurm for its role, from /site/slurm; munge's key is made by whoever comes first, in the volume /var/lib/site-key.
 # It ends when one of its daemons ends.
 set -euo pipefail
 
-KEY=/site/key/munge.key
+KEY=/var/lib/site-key/munge.key
 
 main() {
     trap 'exit 0' TERM INT

@@ -87,7 +87,7 @@ def _lives_here(name: str) -> bool:
     return bool(here and here.cluster == name)
 
 
-def gateway_for(slurm_conf: str) -> SlurmGateway:
+def gateway_for(slurm_conf: str, requeue_rest: float = 1.0) -> SlurmGateway:
     """The Slurm of this configuration file; "" is the one that Slurm's own tools would find."""
     from hpcli.slurm.cli import CliGateway
 
@@ -95,7 +95,7 @@ def gateway_for(slurm_conf: str) -> SlurmGateway:
     if conf and not Path(conf).exists():
         # Slurm's own tools would try for a minute to find it.
         raise NotFound(f"SLURM_CONF {conf}", "no such file", "unset SLURM_CONF, or name a cluster with --cluster")
-    return CliGateway(local_transport(), {"SLURM_CONF": slurm_conf} if slurm_conf else {})
+    return CliGateway(local_transport(), {"SLURM_CONF": slurm_conf} if slurm_conf else {}, requeue_rest=requeue_rest)
 
 
 def layout_of(cluster: str) -> "Layout":
@@ -230,10 +230,15 @@ async def bring_up(work: "LocalBuild", progress: Progress) -> float:
 
 
 async def render_spec(path: Path) -> Mapping[str, str]:
-    """Slurm's files as `up` would write them here now, by name."""
+    """Slurm's files as `up` would write them here now, by name; of a remote cluster by machine and path."""
+    spec = load_spec(path)
+    if spec.provider != "local":
+        from hpcli import app_remote
+
+        return app_remote.preview(spec, path.read_text())
     from hpcli.providers.local.config import preview
 
-    return await preview(load_spec(path), local_transport())
+    return await preview(spec, local_transport())
 
 
 def controller(cluster: str | None) -> Controller:

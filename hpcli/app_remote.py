@@ -180,3 +180,13 @@ def built(name: str) -> Built:
         alive=alive,
         dead=tuple(sorted(expected - set(alive))),
     )
+
+
+def preview(spec: "Spec", text: str) -> dict[str, str]:
+    """Files as `up` would write them, by machine and path: one machine of each role, secrets left out.
+
+    Nothing is asked and nothing made: machines are taken to be called as in the spec, those of hosts to run systemd.
+    """
+    from hpcli.providers.remote.preview import preview as render
+
+    return render(spec, text)

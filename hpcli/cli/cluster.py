@@ -203,10 +203,11 @@ def validate(options: Options, spec: str) -> None:
 @click.option("-o", "--output", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Write the files here.")
 @common_options
 def render(options: Options, spec: str, folder: Path | None) -> None:
-    """Show the Slurm configuration that `up` would write.
+    """Show the files that `up` would write.
 
-    slurm.conf, gres.conf, cgroup.conf, and slurmdbd.conf with accounting. Ports, host names and paths are
-    those of a cluster brought up on this machine now.
+    On this machine: slurm.conf, gres.conf, cgroup.conf, and slurmdbd.conf with accounting, with the ports, host
+    names and paths of a cluster brought up now. Of docker and hosts: every file on one machine of each role, as
+    MACHINE:PATH; nothing is asked of them, and no secret is shown.
 
     \b
     Examples:
@@ -215,11 +216,13 @@ def render(options: Options, spec: str, folder: Path | None) -> None:
     """
     files = asyncio.run(app.render_spec(app.spec_path(spec)))
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (folder / name).write_text(text)
+            target = folder / name.replace(":/", "/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
         Output(options).result(
-            {"written": [str(folder / name) for name in files]}, f"wrote {', '.join(files)} to {folder}"
+            {"written": [str(folder / name.replace(":/", "/")) for name in files]},
+            f"wrote {len(files)} files to {folder}: {', '.join(files)}",
         )
         return
     Output(options).result(files, "\n".join(f"# ---- {name}\n{text}" for name, text in files.items()))

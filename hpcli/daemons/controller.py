@@ -44,7 +44,7 @@ async def serve(settings: ControllerSettings) -> None:
 
 async def _assemble(settings: ControllerSettings) -> Hub:
     clock = app.clock()
-    gateway = app.gateway_for(settings.slurm_conf)
+    gateway = app.gateway_for(settings.slurm_conf, settings.requeue_rest)
     provider = app_daemons.provider(settings)
     journal = Journal(app_daemons.store(settings.journal), clock)
     nodes = frozenset(node.name for node in await _nodes_when_up(gateway))

@@ -26,7 +26,8 @@ class ControllerSettings:
     """`agent_uid`: reports count from it and from root. `lease` lies in StateSaveLocation.
 
     `machines`: each node is a machine of its own, so that a report must come from its NodeAddr. `keeper` is the
-    socket of the keeper, who alone may reboot and replace machines, "" where the provider needs none.
+    socket of the keeper, who alone may reboot and replace machines, "" where the provider needs none. A requeued job
+    is released `requeue_rest` seconds after its requeue at the earliest.
     """
 
     cluster: str
@@ -41,6 +42,7 @@ class ControllerSettings:
     machines: bool = False
     keeper: str = ""
     can_replace: bool = True
+    requeue_rest: float = 1.0
     policy: Policy = field(default_factory=Policy)
 
 

@@ -1,6 +1,5 @@
 """Which gateway speaks to Slurm: pyslurm's where it is installed and fits the cluster, else the command line's."""
 
-import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -34,7 +33,7 @@ class Reason:
 
 
 def fitting_tag(slurm: tuple[int, int]) -> str:
-    """Give pyslurm's series for a Slurm release: "24.11.x" for (24, 11), "22.5.x" for (22, 5), "" where there is none."""
+    """Give pyslurm's series for a Slurm release: "22.5.x" for (22, 5), "" where there is none."""
     return f"{slurm[0]}.{slurm[1]}.x" if slurm in _SERIES else ""
 
 
@@ -42,9 +41,11 @@ def installed_version() -> str:
     """Give the version of the pyslurm that an import would find, "" for none; nothing is imported."""
     if importlib.util.find_spec(PYSLURM) is None:
         return ""
+    from importlib import metadata  # 10 ms that those without pyslurm need not spend
+
     try:
-        return importlib.metadata.version(PYSLURM)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(PYSLURM)
+    except metadata.PackageNotFoundError:
         return ""
 
 

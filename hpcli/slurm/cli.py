@@ -41,7 +41,8 @@ def _nonce() -> str:
 class CliGateway:
     """A SlurmGateway over sbatch, squeue, scontrol, scancel, sinfo and sacctmgr of Slurm 22.05 and later.
 
-    `env` carries SLURM_CONF; `ambient` names the variables that the programs would inherit.
+    `env` carries SLURM_CONF; `ambient` names the variables that the programs would inherit. `requeue_rest` is how
+    many seconds after its requeue a job may be released at the earliest.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class CliGateway:
         ambient: Iterable[str] | None = None,
         nonce: Callable[[], str] = _nonce,
         timeout: float = 60.0,
+        requeue_rest: float = 1.0,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -60,6 +62,7 @@ class CliGateway:
         self._scrub = scrub_argv(os.environ if ambient is None else ambient)
         self._nonce = nonce
         self._timeout = timeout
+        self._requeue_rest = requeue_rest
         self._version: tuple[int, int] | None = None
         self._now = now
         self._sleep = sleep
@@ -142,14 +145,15 @@ class CliGateway:
         """Make pending jobs eligible now (StartTime=now) and lift a hold that Slurm itself put.
 
         A requeue revokes the job's credential to the second: a node refuses a job that starts again within that
-        second, and Slurm ends it FAILED ("Job credential revoked", slurmctld 22.05). So this lets the second pass.
+        second, and Slurm ends it FAILED ("Job credential revoked", slurmctld 22.05). So this lets the second pass, or
+        as many as `requeue_rest` says.
         """
         if not job_ids:
             return
         _check_ids(job_ids)
         wanted = ",".join(job_ids)
         jobs = await self._jobs(("-j", wanted), f"job {wanted}")
-        await self._sleep(_rest_of_requeue_second(jobs, self._now()))
+        await self._sleep(_rest_after_requeue(jobs, self._now(), self._requeue_rest))
         await self._on_jobs(job_ids, ["scontrol", "update", f"jobid={wanted}", "StartTime=now"], _BEGUN)
         held = [job.label for job in jobs if job.reason in HELD_BY_SLURM]
         await self._on_jobs(held, ["scontrol", "release", ",".join(held)], _BEGUN)
@@ -206,10 +210,10 @@ class CliGateway:
         return await self._transport.run((*self._scrub, *argv), env=env, timeout=self._timeout)
 
 
-def _rest_of_requeue_second(jobs: Iterable[Job], now: float) -> float:
+def _rest_after_requeue(jobs: Iterable[Job], now: float, rest: float) -> float:
     """Give the seconds to wait; a requeue sets SubmitTime anew, so that it tells the second."""
     requeued = max((job.submit_time for job in jobs if job.restarts), default=0.0)
-    return min(max(requeued + 1.0 + _TICK - now, 0.0), 1.0 + _TICK)
+    return min(max(requeued + rest + _TICK - now, 0.0), rest + _TICK)
 
 
 def _submitted(out: str) -> str:

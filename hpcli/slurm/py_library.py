@@ -16,7 +16,7 @@ from hpcli.slurm.py_shapes import Pyslurm
 T = TypeVar("T")
 
 _ITS_ERRORS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
-"""What pyslurm raises beside its own: a name that is no UTF-8, a user who is unknown, an attribute of another version."""
+"""What pyslurm raises beside its own: for a name that is no UTF-8, an attribute that another version has."""
 
 
 class CannotSay(Exception):

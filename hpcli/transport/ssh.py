@@ -31,7 +31,7 @@ ALIVE_EVERY = 5
 LOG = "hpcli.transport.paramiko"
 BROKEN = (paramiko.SSHException, EOFError, OSError)
 UNREADABLE = (paramiko.SSHException, OSError, ValueError, TypeError, UnknownKeyType, UnsupportedAlgorithm)
-PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+PAUSE = 0.05
 RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
 T = TypeVar("T")
@@ -115,13 +115,15 @@ class ParamikoSsh(SshTransport):
         chain = self._chain
         if not chain:
             raise EOFError("closed")
-        for pause in PAUSES:
+        deadline = time.monotonic() + faults.CONNECT_LIMIT
+        while True:
             try:
                 return chain[-1].open_session(timeout=faults.CONNECT_LIMIT)
             except paramiko.ChannelException:
                 # Sessions that have just ended still count there for a moment (MaxSessions).
-                time.sleep(pause)
-        return chain[-1].open_session(timeout=faults.CONNECT_LIMIT)
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(PAUSE)
 
     async def _close_input(self, channel: paramiko.Channel, until: asyncio.Event | None) -> None:
         if until:

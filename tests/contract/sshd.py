@@ -44,11 +44,13 @@ class Sshd:
         self.log = folder / "log"
         self.host_key = folder / "host_key"
         make_key(self.host_key)
+        make_key(folder / "other_host_key", "ecdsa")
         (folder / "authorized_keys").write_text(f"{authorized}\n")
         lines = [
             f"Port {self.port}",
             "ListenAddress 127.0.0.1",
             f"HostKey {self.host_key}",
+            f"HostKey {folder}/other_host_key",
             f"PidFile {folder}/pid",
             f"AuthorizedKeysFile {folder}/authorized_keys",
             *settings,

@@ -456,6 +456,14 @@ class TestOverSsh:
         assert (await machine.run(["echo", "in"])).out == "in\n"
         await machine.close()
 
+    async def test_a_host_shows_the_kind_of_key_that_we_know(self, site: Site, way: str) -> None:
+        known = site.folder / "known_ecdsa"
+        kind, blob = (site.outer.folder / "other_host_key.pub").read_text().split()[:2]
+        known.write_text(f"{site.outer.name} {kind} {blob}\n")
+        machine = site.transport(way, SshTarget("outer", config=str(site.config(known=known))))
+        assert (await machine.run(["echo", "in"])).out == "in\n"
+        await machine.close()
+
     async def test_a_revoked_host_key(self, site: Site, way: str) -> None:
         known = site.folder / "revoked"
         revoked = site.outer.known_line.replace(site.outer.name, "@revoked *")

@@ -49,13 +49,17 @@ def said(code: int, out: str, err: str = "") -> Completed:
     return Completed((), code, out, err)
 
 
-def gateway(programs: Programs, now: float = REQUEUED + 100, slept: list[float] | None = None) -> CliGateway:
+def gateway(
+    programs: Programs, now: float = REQUEUED + 100, slept: list[float] | None = None, requeue_rest: float = 1.0
+) -> CliGateway:
     async def sleep(seconds: float) -> None:
         if slept is not None:
             slept.append(seconds)
 
     env = {"SLURM_CONF": "/etc/slurm/x.conf"}
-    return CliGateway(programs, env, ambient=(), nonce=lambda: NONCE, now=lambda: now, sleep=sleep)
+    return CliGateway(
+        programs, env, ambient=(), nonce=lambda: NONCE, now=lambda: now, sleep=sleep, requeue_rest=requeue_rest
+    )
 
 
 async def test_queries_cost_the_same_however_large_the_cluster() -> None:
@@ -91,6 +95,13 @@ async def test_commands_on_many_are_one_call() -> None:
 async def test_release_lets_the_second_of_the_requeue_pass(later: float, wait: float) -> None:
     slept: list[float] = []
     await gateway(Programs(), REQUEUED + later, slept).release(["67"])
+    assert slept == [pytest.approx(wait, abs=1e-4)]
+
+
+@pytest.mark.parametrize(("later", "wait"), [(0.0, 3.02), (2.5, 0.52), (3.1, 0.0)])
+async def test_release_rests_as_long_as_prologs_of_an_allocation_need(later: float, wait: float) -> None:
+    slept: list[float] = []
+    await gateway(Programs(), REQUEUED + later, slept, requeue_rest=3.0).release(["67"])
     assert slept == [pytest.approx(wait, abs=1e-4)]
 
 

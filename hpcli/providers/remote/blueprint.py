@@ -17,6 +17,10 @@ from hpcli.spec.hostlist import fold
 from hpcli.spec.model import Spec
 
 SLURMCTLD_PORT, SLURMD_PORT, SLURMDBD_PORT, CONTROLLER_PORT = 6817, 6818, 6819, 6825
+CONTAIN_REST = 3.0
+"""With PrologFlags=Contain, which pam_slurm_adopt needs, slurmd forgets a requeued job's old credential at most every
+two seconds (_clear_expired_job_states, slurmd 22.05): a job that is back sooner may wait 20 s and cost its node."""
+
 STATE = "/var/lib/slurm/slurmctld"
 SPOOL = "/var/lib/slurm/slurmd"
 JOURNAL = "/var/lib/hpcli/controller/journal.sqlite"
@@ -192,6 +196,7 @@ def _controller(spec: Spec, place: Place, given: Ingredients) -> ConfigFile:
         machines=True,
         keeper=KEEPER_SOCKET,
         can_replace=given.can_replace,
+        requeue_rest=CONTAIN_REST if spec.pam_slurm_adopt else 1.0,
         policy=spec.policy(),
     )
     return ConfigFile("/etc/hpcli/controller.json", settings_text(settings), 0o640, "root", "slurm")

@@ -138,7 +138,8 @@ def write_secret(path: Path, text: str) -> None:
 def _raw(home: RemoteHome) -> dict[str, Any]:
     try:
         return dict(json.loads(home.record.read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        # Somebody else's folder, which we may not enter, is no cluster of ours either.
         raise NotFound(f"cluster {home.name}", "no cluster of that name here", "see: hpcli cluster list") from None
     except (OSError, ValueError, TypeError) as error:
         raise _damaged(home, error) from None
