@@ -62,13 +62,16 @@ controller() {
 }
 
 database() {
-    install -d -o mysql -g mysql -m 755 /run/mysqld /var/lib/mysql
+    local run
+    # Debian has moved the socket from one release to the next: its package knows.
+    run=$(awk '$1 == "d" { print $2; exit }' /usr/lib/tmpfiles.d/mariadb.conf)
+    install -d -o mysql -g mysql -m 755 "$run" /var/lib/mysql
     install -o slurm -g slurm -m 600 /site/slurm/slurmdbd.conf /etc/slurm/slurmdbd.conf
     [[ -d /var/lib/mysql/mysql ]] ||
-        mariadb-install-db --user=mysql --skip-test-db --auth-root-authentication-method=socket >/dev/null
-    rm -f /run/mysqld/mysqld.sock
+        mariadb-install-db --user=mysql --datadir=/var/lib/mysql --skip-test-db --auth-root-authentication-method=socket >/dev/null
+    rm -f "$run/mysqld.sock"
     # It is Debian 13's slurmdbd that must find its database made.
-    as mysql mariadbd --skip-networking --init-file=/site/slurm/database.sql --innodb-buffer-pool-size=256M \
+    as mysql mariadbd --datadir=/var/lib/mysql --skip-networking --init-file=/site/slurm/database.sql --innodb-buffer-pool-size=256M \
         --innodb-lock-wait-timeout=900 --innodb-log-file-size=64M &
     until mariadb-admin --silent ping >/dev/null 2>&1; do sleep 0.2; done
     as slurm slurmdbd -D &

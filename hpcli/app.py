@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hpcli.providers.local.record import Record
     from hpcli.providers.local.stock import StockSlurm
     from hpcli.services.cluster import Readiness
+    from hpcli.slurm.chosen import ChosenGateway
     from hpcli.spec.model import Spec
 
 CLUSTER_VARIABLE = "HPCLI_CLUSTER"
@@ -44,12 +45,19 @@ def slurm_gateway(cluster: str | None) -> SlurmGateway:
     """The Slurm of the cluster named, else of HPCLI_CLUSTER, else of this machine. Raises `NotFound`."""
     name = cluster or os.environ.get(CLUSTER_VARIABLE)
     if not name or _lives_here(name):
-        return gateway_for("")
+        return chosen_gateway("")
     if is_remote(name):
         from hpcli import app_remote
 
         return app_remote.slurm_gateway(name)
-    return gateway_for(str(layout_of(name).slurm_conf))
+    return chosen_gateway(str(layout_of(name).slurm_conf))
+
+
+def chosen_gateway(slurm_conf: str) -> "ChosenGateway":
+    """pyslurm's gateway where it is installed and fits, else the command line's. Not for daemons: it blocks them."""
+    from hpcli.slurm.chosen import ChosenGateway
+
+    return ChosenGateway(gateway_for(slurm_conf), slurm_conf)
 
 
 def is_remote(cluster: str) -> bool:

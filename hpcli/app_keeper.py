@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from hpcli.domain.keeper_settings import KeeperSettings
+from hpcli.machines import RemoteTransport
 from hpcli.providers.docker.containers import Containers
 from hpcli.providers.docker.engine import Engine
 from hpcli.providers.kept import Power
@@ -18,6 +19,7 @@ from hpcli.spec.load import parse_spec
 from hpcli.spec.model import Spec
 from hpcli.transport.process import LocalTransport
 from hpcli.transport.reach import connect
+from hpcli.transport.target import SshTarget
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +38,11 @@ def power_of(settings: KeeperSettings) -> Power:
     spec = _spec(home.spec.read_text())
     if settings.provider == "docker":
         containers = Containers(Engine(local), settings.cluster, home.folder)
-        ground = DockerGround(home, containers, connect, local, progress)
+        ground = DockerGround(home, containers, _connect, local, progress)
         machines = RemoteMachines(spec, ground, progress, this_release, lambda: None, record.places)
         return DockerPower(machines, containers)
     key = ClusterKey(home.identity.read_text(), Path(f"{home.identity}.pub").read_text().strip())
-    hosts = HostsGround(settings.cluster, record.reach, connect, home, local)
+    hosts = HostsGround(settings.cluster, record.reach, _connect, home, local)
     return HostsPower(
         machines=RemoteMachines(spec, hosts, progress, this_release, lambda: None, record.places),
         spec=spec,
@@ -49,6 +51,10 @@ def power_of(settings: KeeperSettings) -> Power:
         port=record.reach.port,
         local=local,
     )
+
+
+def _connect(target: SshTarget) -> RemoteTransport:
+    return connect(target, lasting=True)
 
 
 def _spec(text: str) -> Spec:

@@ -35,6 +35,7 @@ COMMANDS = {
     "job": Lazy("hpcli.cli.main:job", "Submit, list, read and cancel jobs."),
     "node": Lazy("hpcli.cli.main:node", "See the nodes of the cluster."),
     "recovery": Lazy("hpcli.cli.recovery:recovery", "See what is being repaired and why; reset the breaker; pause."),
+    "doctor": Lazy("hpcli.cli.doctor:doctor", "Say what is right and what is wrong here."),
     "demo": Lazy("hpcli.cli.demo:demo", "Watch a cluster lose a node in mid-training, and heal."),
     "agent": Lazy("hpcli.cli.daemons:agent", "Watch nodes and report.", hidden=True),
     "controller": Lazy("hpcli.cli.daemons:controller", "Decide and repair.", hidden=True),

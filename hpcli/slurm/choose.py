@@ -5,11 +5,13 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hpcli.errors import HpcliError, UsageFault
 from hpcli.ports import SlurmGateway
-from hpcli.slurm.py_library import CannotSay, Library
-from hpcli.slurm.pyslurm import LIBRARY, PyslurmGateway, series
+
+if TYPE_CHECKING:
+    from hpcli.slurm.py_library import Library
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ async def choose(
     *,
     environ: Mapping[str, str] = os.environ,
     installed: Callable[[], str] = installed_version,
-    library: Library = LIBRARY,
+    library: "Library | None" = None,
 ) -> tuple[SlurmGateway, Reason]:
     """Choose for the cluster of `conf` ("": the one of SLURM_CONF, else of Slurm's own slurm.conf).
 
@@ -71,13 +73,12 @@ async def choose(
         return cli, Reason(CLI, f"{VARIABLE}={CLI}", fitting_tag(slurm_version) if slurm_version else "")
     found = installed()
     try:
-        tag = await _open(cli, found, slurm_version, conf or environ.get("SLURM_CONF", ""), library)
+        return await _opened(cli, found, slurm_version, conf or environ.get("SLURM_CONF", ""), library)
     except _Unfit as unfit:
         if forced:
             raise UsageFault(f"{VARIABLE}={PYSLURM}", str(unfit), "see docs/pyslurm.md, or unset it") from unfit
         log.debug("Slurm through its command line: %s", unfit)
         return cli, Reason(CLI, str(unfit), unfit.tag)
-    return PyslurmGateway(cli, library), Reason(PYSLURM, f"pyslurm {found} fits Slurm", tag)
 
 
 class _Unfit(Exception):
@@ -86,23 +87,27 @@ class _Unfit(Exception):
         self.tag = tag
 
 
-async def _open(
-    cli: SlurmGateway, found: str, slurm_version: tuple[int, int] | None, conf: str, library: Library
-) -> str:
-    """Load libslurm, once it is sure that this cannot end our process; give the tag that fits. Raises `_Unfit`."""
+async def _opened(
+    cli: SlurmGateway, found: str, slurm_version: tuple[int, int] | None, conf: str, library: "Library | None"
+) -> tuple[SlurmGateway, Reason]:
+    """Load libslurm, once it is sure that this cannot end our process. Raises `_Unfit`."""
     if not found:
         raise _Unfit("pyslurm is not installed", fitting_tag(slurm_version) if slurm_version else "")
-    tag = ""
+    # Only now: 10 ms that a start without pyslurm need not take.
+    from hpcli.slurm.py_library import CannotSay
+    from hpcli.slurm.pyslurm import LIBRARY, PyslurmGateway, series
+
+    used, tag = library or LIBRARY, ""
     try:
         slurm = slurm_version or await cli.version()
         tag = fitting_tag(slurm)
         if series(found) != slurm:
             raise _Unfit(f"found pyslurm {found}, expected {tag or _none_for(slurm)}", tag)
         await cli.partitions()
-        library.open(conf)
+        used.open(conf)
     except (CannotSay, HpcliError, ValueError) as error:
         raise _Unfit(str(error), tag) from error
-    return tag
+    return PyslurmGateway(cli, used), Reason(PYSLURM, f"pyslurm {found} fits Slurm", tag)
 
 
 def _none_for(slurm: tuple[int, int]) -> str:

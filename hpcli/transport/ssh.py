@@ -136,8 +136,6 @@ class ParamikoSsh(SshTransport):
             self._pool = ThreadPoolExecutor(SESSIONS + 4, thread_name_prefix="hpcli-ssh")
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    # ---- in threads
-
     def _hang_up(self) -> None:
         chain, self._chain = self._chain, []
         for transport in reversed(chain):

@@ -5,7 +5,16 @@ runtime_folders() {
     install -d -m 755 "$RUN"
     ! id_of passwd munge >/dev/null || install -d -o munge -g munge -m 755 "$R/run/munge"
     ! id_of passwd slurm >/dev/null || install -d -o slurm -g slurm -m 755 "$R/run/slurm"
-    ! id_of passwd mysql >/dev/null || install -d -o mysql -g mysql -m 755 "$R/run/mysqld"
+    ! id_of passwd mysql >/dev/null || install -d -o mysql -g mysql -m 755 "$(database_run)"
+}
+
+# Debian has moved it from one release to the next: its package knows.
+database_run() {
+    local word path _
+    while read -r word path _; do
+        [[ $word != d ]] || { printf '%s\n' "$R$path" && return; }
+    done 2>/dev/null <"$R/usr/lib/tmpfiles.d/mariadb.conf"
+    printf '%s\n' "$R/run/mysqld"
 }
 
 # Plain files: gres.conf asks for one that is there, and nothing reads it. One named in /var/lib/hpcli/broken stays away,

@@ -171,7 +171,7 @@ is_up() {
 socket_of() {
     case $1 in
         munge) echo "$R/run/munge/munge.socket.2" ;;
-        mariadb) echo "$R/run/mysqld/mysqld.sock" ;;
+        mariadb) echo "$(database_run)/mysqld.sock" ;;
         hpcli-keeper) echo "$RUN/keeper/socket" ;;
         *) echo "$SERVICES/none" ;;
     esac

@@ -1,8 +1,8 @@
 """The gateway contract over a real pyslurm and real daemons of Slurm 24.11, in a container.
 
-PYSLURM_VENV names a virtual environment that was made in the image hpcli-slurm:24.11 and holds a pyslurm 24.11.x, pytest,
-pytest-asyncio and hpcli's requirements. Without it there is no such test, rather than a skipped one: the recordings
-of tests/contract/test_pyslurm_gateway.py stand in.
+PYSLURM_VENV names a virtual environment that was made in the image hpcli-slurm:24.11 and holds a pyslurm 24.11.x,
+pytest, pytest-asyncio and what hpcli requires. Without it there is no such test, rather than a skipped one: the
+recordings of tests/contract/test_pyslurm_gateway.py stand in.
 """
 
 import os

@@ -113,17 +113,11 @@ def answer(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program(argv[0]), *argv[1:]], env=environment, capture_output=True, text=True, timeout=LIMIT)
 
 
-NO_RESULT_COLUMNS = "maxmimum allowed number of columns (=0)"
-"""What slurmdbd 24.11.5 gets from libmariadb 11.8.9, both as Debian 13 has them in November 2026."""
-
-
 def wait_for(folder: Path, process: subprocess.Popen[bytes], ready) -> None:
     deadline = time.monotonic() + LIMIT
     while not ready():
         log = folder / "slurmctld.log"
         said = (folder / "out").read_text() + (log.read_text() if log.exists() else "")
-        if NO_RESULT_COLUMNS in said:
-            pytest.skip("skipped: this libmariadb refuses every result that slurmdbd asks for (its error 5027)")
         assert process.poll() is None and time.monotonic() < deadline, said[-3000:]
         time.sleep(0.02)
 
@@ -169,7 +163,10 @@ def database(folder: Path, *listening: str) -> Iterator[None]:
     grants = ["--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}", "--skip-test-db"]
     subprocess.run([program("mariadb-install-db"), *options, *grants], capture_output=True, check=True)
     network = listening or ("--skip-networking",)
-    small = [*network, "--innodb-buffer-pool-size=16M", f"--socket={folder / 'db.sock'}"]
+    # As providers do: slurmdbd on Debian 13 cannot go on after it had to make its database itself.
+    (folder / "first.sql").write_text("CREATE DATABASE IF NOT EXISTS slurm_acct_db;\n")
+    first = f"--init-file={folder / 'first.sql'}"
+    small = [*network, first, "--innodb-buffer-pool-size=16M", f"--socket={folder / 'db.sock'}"]
     with running([program("mariadbd"), *options, *small], folder) as process:
         wait_for(folder, process, (folder / "db.sock").exists)
         yield

@@ -13,6 +13,7 @@ from hpcli.providers.local.daemons import Daemons
 from hpcli.providers.local.layout import Layout
 
 START_LIMIT = 30.0
+DATABASE = "slurm_acct_db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class Accounting:
         """Make it at its first start; wait until it listens."""
         if not (self.layout.database / "mysql").exists():
             await self._install_database()
+        # slurmdbd could make it itself, but the libmariadb of Debian 13 (11.8) goes on wrong on a connection that was
+        # refused once for want of it: error 5027 at everything that follows.
+        self._first_words.write_text(f"CREATE DATABASE IF NOT EXISTS {DATABASE};\n")
         self.daemons.start("mariadbd", self._database_argv())
         await self._wait_for(self.layout.database_socket, "mariadbd")
 
@@ -67,6 +71,11 @@ class Accounting:
         if answer.code:
             raise HpcliError("mariadb-install-db", answer.err.strip()[-500:], f"see {self.layout.database}")
 
+    @property
+    def _first_words(self) -> Path:
+        """Statements that the database carries out at each start, before it lets anybody in."""
+        return self.layout.etc / "accounting.sql"
+
     def _database_argv(self) -> list[str]:
         return [
             self.programs["mariadbd"],
@@ -77,6 +86,7 @@ class Accounting:
             f"--log-error={self.layout.log / 'mariadbd.log'}",
             f"--user={getpass.getuser()}",
             "--skip-networking",
+            f"--init-file={self._first_words}",
             "--innodb-buffer-pool-size=64M",
             "--innodb-log-file-size=16M",
         ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from hpcli.domain.blueprint import ConfigFile
 from hpcli.domain.settings import Address, AgentNode, AgentSettings, ControllerSettings, settings_text
 from hpcli.ports import Transport
+from hpcli.providers.local.accounting import DATABASE
 from hpcli.providers.local.free_ports import Reservation, reserve
 from hpcli.providers.local.layout import Layout
 from hpcli.providers.local.loopback import LOOPBACK, Loopback, find_loopback, hosts_file, short_host_name
@@ -116,7 +117,7 @@ def _site(layout: Layout, record: Record) -> SlurmSite:
         accounting=AccountingSite(
             port=record.ports.slurmdbd,
             user=user,
-            database="slurm_acct_db",
+            database=DATABASE,
             log=str(layout.log / "slurmdbd.log"),
             pid=str(layout.runtime / "slurmdbd.pid"),
         ),

@@ -68,9 +68,9 @@ class RemoteBuild:
         """Machines that are known need not be asked again."""
         known = {place.name: place for place in applied.places} if applied else {}
         asked = [place for place in places if not _same_machine(place, known.get(place.name))]
-        self.machines.learn(
-            [*(place for place in known.values() if place.name not in {one.name for one in asked}), *asked]
-        )
+        # Machines of an apply that was interrupted may be in neither, and must be found again to be retired.
+        found = {place.name: place for place in (*self.machines.places, *known.values(), *asked)}
+        self.machines.learn(tuple(found.values()))
         facts = await self._facts(asked)
         series = common_series(
             {place.name: facts[place.name].series if place.name in facts else _series(applied) for place in places}
