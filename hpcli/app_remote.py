@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcli.domain.cluster import Built
-from hpcli.errors import Unreachable, error_of
+from hpcli.errors import TimedOut, Unreachable, error_of
 from hpcli.machines import RemoteTransport
 from hpcli.ports import Clock, Progress, SlurmGateway
 from hpcli.providers.remote.layout import RemoteHome, RemoteRecord, read_record
@@ -125,7 +125,10 @@ async def bring_up(work: "RemoteBuild", clock: Clock) -> float:
             lambda _node: "",
             REMOTE_POLL,
         )
-        await readiness.wait(work.spec.node_names)
+        try:
+            await readiness.wait(work.spec.node_names)
+        except TimedOut as error:
+            raise await work.explained(error) from None
 
     try:
         await work.up(ready)

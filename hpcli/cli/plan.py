@@ -144,9 +144,11 @@ def scale(options: Options, group: str, count: str, spec: str | None, yes: bool,
     from hpcli.spec.edit import scale_group
 
     path = _path(spec)
-    before = app_plan.order(path).text
+    app_plan.order(path)
+    # As bytes: its line ends stay what they are.
+    before = path.read_bytes().decode("utf-8-sig")
     edit = scale_group(before, str(path), group, count)
-    wanted = app_plan.order_of(edit.text, path)
+    wanted = app_plan.order_of(edit.text.replace("\r\n", "\n"), path)
     made = _run(app_plan.make_plan, options, wanted)
     written = _file_as(path, before, edit.text)
     _carry_out(options, wanted, made, yes=yes, dry_run=dry_run, wait=wait, around=written)
@@ -230,7 +232,7 @@ def _file_as(path: Path, before: str, text: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if path.read_text(encoding="utf-8-sig") == text:
+        if path.read_bytes() == text.encode():
             _replace(path, before)
         raise
 
@@ -240,7 +242,7 @@ def _replace(path: Path, text: str) -> None:
     real = path.resolve()
     fresh = real.with_name(f".{real.name}.new")
     try:
-        fresh.write_text(text, encoding="utf-8")
+        fresh.write_bytes(text.encode())
         fresh.chmod(real.stat().st_mode & 0o7777)
         fresh.replace(real)
     except OSError as error:

@@ -84,8 +84,12 @@ async def _listen(hub: Hub, settings: ControllerSettings) -> asyncio.Server:
 
 @contextmanager
 def lease(path: Path) -> Iterator[None]:
-    """Hold the cluster's one lease. Raises `Unsafe` when another controller has it."""
-    with path.open("a+") as file:
+    """Hold the cluster's one lease. Raises `Unsafe` when another controller has it, `HpcliError` on a full disk."""
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise _unwritten(path, error) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -94,7 +98,15 @@ def lease(path: Path) -> Iterator[None]:
             raise Unsafe(
                 f"lease {path}", f"found it held by {holder}, expected it free", "stop the other controller first"
             ) from None
-        file.truncate(0)
-        file.write(f"pid {os.getpid()} on {os.uname().nodename}\n")
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(f"pid {os.getpid()} on {os.uname().nodename}\n")
+            file.flush()
+        except OSError as error:
+            raise _unwritten(path, error) from None
         yield
+
+
+def _unwritten(path: Path, error: OSError) -> HpcliError:
+    why = error.strerror or str(error)
+    return HpcliError(f"lease {path}", f"found {why}, expected to write it", "free some space there, or mend its owner")

@@ -8,17 +8,20 @@ from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 
 MOST = 1_000_000
 
+_NAME = re.compile(r"[\w.-]+")
 _COMMA = re.compile(r",(?![^\[]*\])")
 _BRACKET = re.compile(r"\[([0-9,-]+)\]")
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 
 def fold(names: Iterable[str]) -> str:
-    """Write names as one hostlist, with a range in the last number only."""
+    """Write names as one hostlist, with a range in the last number only; what is no name is left as it is."""
+    given = list(names)
+    plain = [name for name in given if _NAME.fullmatch(name)]
     nodes = NodeSet(resolver=RESOLVER_NOGROUP)
     nodes.fold_axis = (-1,)
-    nodes.updaten(list(names))
-    return str(nodes)
+    nodes.updaten(plain)
+    return ",".join(filter(None, (str(nodes), *(name for name in given if not _NAME.fullmatch(name)))))
 
 
 def expand(hostlist: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ done: {"ok": true}, or {"ok": false, "error": {"code", "subject", "message", "hi
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,9 @@ MAX_LINE = 1 << 20
 LIMIT = 7200.0
 """Seconds. The keeper has limits of its own; this one is for a keeper that is frozen."""
 CONNECT = 10.0
+PATIENCE = 30.0
+"""Seconds for a keeper that is being restarted to be there again: an apply does that, and so does a reboot."""
+RETRY = 0.5
 MAX_NODES = 65_000
 IS_IT_THERE = "start it: hpcli cluster up (docker), systemctl start hpcli-keeper on the controller's machine (hosts)"
 
@@ -41,6 +45,7 @@ class KeptProvider:
     socket: str
     can_replace: bool = True
     limit: float = LIMIT
+    patience: float = PATIENCE
 
     def capabilities(self) -> Capabilities:
         return Capabilities(reboot=True, replace=self.can_replace, accounting=True, max_nodes=MAX_NODES)
@@ -71,12 +76,7 @@ class KeptProvider:
             raise error_of(error if isinstance(error, dict) else {"subject": KEEPER, "message": "refused, no word why"})
 
     async def _exchange(self, request: str) -> bytes:
-        try:
-            async with asyncio.timeout(CONNECT):
-                reader, writer = await asyncio.open_unix_connection(self.socket, limit=MAX_LINE)
-        except (OSError, TimeoutError) as error:
-            why = getattr(error, "strerror", None) or "no answer"
-            raise Unreachable(KEEPER, f"found none that answers at {self.socket}: {why}", IS_IT_THERE) from None
+        reader, writer = await self._connect()
         try:
             writer.write(f"{request}\n".encode())
             return await reader.readline()
@@ -84,6 +84,21 @@ class KeptProvider:
             return b""
         finally:
             writer.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                async with asyncio.timeout(CONNECT):
+                    return await asyncio.open_unix_connection(self.socket, limit=MAX_LINE)
+            except (OSError, TimeoutError) as error:
+                if not isinstance(error, _AWAY) or time.monotonic() > deadline:
+                    why = getattr(error, "strerror", None) or "no answer"
+                    raise Unreachable(KEEPER, f"found none that answers at {self.socket}: {why}", IS_IT_THERE) from None
+            await asyncio.sleep(RETRY)
+
+
+_AWAY = (FileNotFoundError, ConnectionRefusedError)
 
 
 def _parse(line: bytes, step: str, node: str) -> dict[str, object]:

@@ -89,7 +89,9 @@ def _scalars_and_more(node: yaml.Node | None) -> dict[str, yaml.Node]:
 
 
 def _replaced(text: str, scalar: yaml.ScalarNode, new: str) -> str:
-    """Quotes stay as they are written. Without them a flow mapping would end at the bracket of a hostlist."""
+    """Quotes stay as they are written; a name that becomes a hostlist gets them, for a flow mapping needs them."""
     start, end = scalar.start_mark.index, scalar.end_mark.index
     quote = scalar.style if scalar.style in ("'", '"') else ""
+    if not quote and "[" in new and "[" not in str(scalar.value):
+        quote = '"'
     return f"{text[:start]}{quote}{new}{quote}{text[end:]}"

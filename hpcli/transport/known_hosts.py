@@ -146,11 +146,14 @@ def short_kind(kind: str) -> str:
 def unknown_key(place: Place, shown: HostKey) -> Unreachable:
     """Nobody has vouched for this host yet."""
     scan = f"ssh-keyscan -t {shown.short.lower()} -p {place.port} {place.address} >> {place.file}"
+    # ssh by itself would write it down in the user's own file, which is not looked at where another is named.
+    own = str(place.file).endswith("/.ssh/known_hosts")
+    once = f"ssh {place.name}" if own else f"ssh -o UserKnownHostsFile={place.file} {place.name}"
     return Unreachable(
         place.subject,
         f"its host key is not known: found {shown.short} {shown.fingerprint}, expected it in {place.file}",
         f"compare the fingerprint with the machine's own (there: ssh-keygen -lf /etc/ssh/ssh_host_"
-        f"{shown.short.lower()}_key.pub), then: {scan}   (or, also behind a jump host: ssh {place.name}, once)",
+        f"{shown.short.lower()}_key.pub), then: {scan}   (or, also behind a jump host: {once}, once)",
     )
 
 

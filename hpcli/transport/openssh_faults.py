@@ -45,7 +45,8 @@ class Words:
 
 def needs_more(said: str) -> bool:
     """Whether keys are in question, or a jump host that keeps silent at first: then ssh is asked again."""
-    return any(sign.search(said) for sign in (UNKNOWN, DENIED, CUT))
+    # A host that lets us wait would do so once more.
+    return "timed out" not in said.lower() and any(sign.search(said) for sign in (UNKNOWN, DENIED, CUT))
 
 
 def words_of(said: str, more: str) -> Words:

@@ -50,6 +50,18 @@ last_line() {
     printf '%s\n' "$last"
 }
 
+# Of a daemon's lines on stdin, the one that says why it ended: the last fatal, else the last error, else the last.
+# A fatal that only points at an error before it gives way to that.
+telling_line() {
+    sed -E -e 's/^\[[0-9T:.+-]+\] //' -e 's/^(slurmctld|slurmd|slurmdbd|munged): //' -e 's/[[:space:]]+$//' | awk '
+        $0 == "" || /^service [a-z-]+: ended, starting it again/ || /\[ERROR\] Aborting$/ { next }
+        { last = $0 }
+        /fatal: Unable to process configuration file/ && error != "" { fatal = error; next }
+        tolower($0) ~ /fatal/ { fatal = $0; next }
+        tolower($0) ~ /error/ && !/[^a-z]no error/ { error = $0 }
+        END { line = fatal != "" ? fatal : error != "" ? error : last; if (line != "") print line }'
+}
+
 # Run a program; when it fails, die in its own last words.
 must() {
     local out code=0

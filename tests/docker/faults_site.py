@@ -108,7 +108,9 @@ class Site:
 
     def traces(self, machine: str) -> list[str]:
         """What hpcli left on a machine."""
-        return self.sh(machine, "ls -d /etc/hpcli /opt/hpcli/code /opt/hpcli/lifecycle /var/lib/hpcli /tmp/hpcli*", fine=True).split()
+        return self.sh(
+            machine, "ls -d /etc/hpcli /opt/hpcli/code /opt/hpcli/lifecycle /var/lib/hpcli /tmp/hpcli*", fine=True
+        ).split()
 
 
 def image(series: str) -> str:

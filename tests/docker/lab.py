@@ -44,7 +44,9 @@ class Container:
     address: str = ""
 
     def run(self, *argv: str, stdin: bytes = b"", user: str = "", limit: float = 600.0) -> str:
-        return must("docker", "exec", "-i", *(["--user", user] if user else []), self.name, *argv, stdin=stdin, limit=limit)
+        return must(
+            "docker", "exec", "-i", *(["--user", user] if user else []), self.name, *argv, stdin=stdin, limit=limit
+        )
 
     def call(self, *argv: str, stdin: bytes = b"", limit: float = 600.0) -> subprocess.CompletedProcess[str]:
         return call("docker", "exec", "-i", self.name, *argv, stdin=stdin, limit=limit)
@@ -124,7 +126,9 @@ def containers(image_name: str, names: Sequence[str], net: str, *options: str) -
 
 
 def address_of(name: str) -> str:
-    return must("docker", "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name).strip()
+    return must(
+        "docker", "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name
+    ).strip()
 
 
 def push(container: Container) -> None:
@@ -206,7 +210,10 @@ class Lab:
 
     def slurm_conf(self) -> str:
         nodes = [name for name in self.machines if self.role(name) == "compute"]
-        return SLURM + f"NodeName={','.join(nodes)} CPUs=2 RealMemory=500 Gres=gpu:2\nPartitionName=all Nodes=ALL Default=YES\n"
+        return (
+            SLURM
+            + f"NodeName={','.join(nodes)} CPUs=2 RealMemory=500 Gres=gpu:2\nPartitionName=all Nodes=ALL Default=YES\n"
+        )
 
 
 CONTROL = ("slurmdbd", "slurmctld")

@@ -113,7 +113,9 @@ def test_changes_from_two_states_are_told_once_and_nothing_is_lost() -> None:
 
 def test_ten_thousand_nodes_in_good_time() -> None:
     def large(count: int) -> Blueprint:
-        conf = f"NodeName=c[1-{count}] NodeAddr=10.0.[1-100].[1-{count // 100}] CPUs=64\nPartitionName=main Nodes=c[1-{count}]\n"
+        nodes = f"c[1-{count}]"
+        address = f"10.0.[1-100].[1-{count // 100}]"
+        conf = f"NodeName={nodes} NodeAddr={address} CPUs=64\nPartitionName=main Nodes={nodes}\n"
         names = [f"c{number}" for number in range(1, count + 1)]
         places = (Place("ctl", Role.CONTROLLER, "a"), *(Place(name, Role.COMPUTE, name) for name in names))
         file = ConfigFile("/etc/slurm/slurm.conf", conf)

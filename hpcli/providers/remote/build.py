@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,6 +56,24 @@ class RemoteBuild:
         await self.machines.keep_applied(goal)
         self.remember(goal.places, goal.slurm_version, complete=True)
         return goal
+
+    async def explained(self, error: HpcliError) -> HpcliError:
+        """The same error with the last words of whichever daemon may be behind it, and where its log is."""
+        suspects = [("slurmctld", Role.CONTROLLER), ("hpcli-controller", Role.CONTROLLER)]
+        suspects += [("slurmd", Role.COMPUTE), ("hpcli-agent", Role.COMPUTE)]
+        told = []
+        for service, role in suspects:
+            host = self._suspect(error, role)
+            with suppress(HpcliError):
+                if words := await self.machines.last_words(service, host):
+                    told.append(f"{service} on {host}: {words}")
+        message = f"{error.message}; last words: {'; '.join(told)}" if told else error.message
+        return type(error)(error.subject, message, "logs there: /var/log/hpcli and /var/log/slurm; then run it again")
+
+    def _suspect(self, error: HpcliError, role: Role) -> str:
+        """The machine that the error names, else the first of its role."""
+        names = [place.name for place in self.machines.places if place.role is role]
+        return next((name for name in names if name in error.message), names[0])
 
     async def down(self, places: Sequence[Place]) -> None:
         """Stop everything of ours, remove what we made, forget the cluster."""
