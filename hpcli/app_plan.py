@@ -1,5 +1,6 @@
 """Joining plan, apply, drift and scale to a cluster's provider."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -49,10 +50,16 @@ def order_of(text: str, path: Path) -> Order:
     """As if that text lay in the file. Raises `SpecInvalid`."""
     from hpcli.health.overrides import fault_of
     from hpcli.health.registry import check_names
-    from hpcli.spec.load import parse_spec
+    from hpcli.spec.load import default_files, parse_spec
 
-    folder = path.absolute().parent
-    spec = parse_spec(text, str(path), known_checks=check_names(), health_fault=fault_of, folder=folder)
+    spec = parse_spec(
+        text,
+        str(path),
+        known_checks=check_names(),
+        health_fault=fault_of,
+        defaults=default_files(os.environ),
+        folder=path.absolute().parent,
+    )
     return Order(spec, text, path)
 
 

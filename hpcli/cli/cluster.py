@@ -1,6 +1,7 @@
 """`hpcli cluster`: bring clusters up and down; check and render cluster.yaml."""
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hpcli.spec.model import Spec
 
 SPEC = "cluster.yaml"
+MOST_HOSTS = 20
 
 LIST_COLUMNS = (
     Column[Built]("CLUSTER", lambda row: row.name, style=lambda _: "bold"),
@@ -55,10 +57,10 @@ for command in (init, plan, apply, drift, scale):
 def up(options: Options, spec: str, yes: bool) -> None:
     """Bring up the cluster of a spec, or revive one that is half dead.
 
-    Returns when every node is idle and every agent has reported. One that stands and was built from another
-    spec is changed as `apply` would; one that is as the spec says is left alone. To revive a local one ends the
-    jobs that are left on it. An `up` that failed on docker or hosts goes on from there. Provider local needs no
-    root, and its daemons listen on the loopback interface.
+    Returns when every node is idle and every agent has reported, and says how long each machine took. One that
+    stands and was built from another spec is changed as `apply` would; one that is as the spec says is left
+    alone. To revive a local one ends the jobs that are left on it. An `up` that failed on docker or hosts goes
+    on from there. Provider local needs no root, and its daemons listen on the loopback interface.
 
     \b
     Examples:
@@ -72,24 +74,38 @@ def up(options: Options, spec: str, yes: bool) -> None:
     if app_clusters.stands(wanted.name, path.read_text(encoding="utf-8-sig")):
         change_standing(options, path, yes=yes)
         return
-    seconds = _up_elsewhere(wanted, path, progress) if wanted.provider != "local" else _up_here(path, progress)
+    hosts: Mapping[str, float] = {}
+    if wanted.provider == "local":
+        seconds = _up_here(path, progress)
+    else:
+        seconds, hosts = _up_elsewhere(wanted, path, progress)
     name, count = wanted.name, len(wanted.nodes)
     what = "is up already" if seconds is None else f"is up: {count} nodes idle after {seconds:.1f} s"
     data = {"name": name, "nodes": count, "seconds": round(seconds or 0.0, 2), "already_up": seconds is None}
-    Output(options).result(data, f"cluster {name} {what}\nuse it: export HPCLI_CLUSTER={name}")
+    told = {"hosts": {host: round(took, 2) for host, took in hosts.items()}} if hosts else {}
+    lines = (f"cluster {name} {what}", *_host_lines(hosts), f"use it: export HPCLI_CLUSTER={name}")
+    Output(options).result({**data, **told}, "\n".join(lines))
+
+
+def _host_lines(hosts: Mapping[str, float]) -> Iterator[str]:
+    """How long each machine's set-up took, the slowest first."""
+    slowest = sorted(hosts.items(), key=lambda row: -row[1])
+    yield from (f"  {took:7.1f} s  {host}" for host, took in slowest[:MOST_HOSTS])
+    if len(slowest) > MOST_HOSTS:
+        yield f"  … and {len(slowest) - MOST_HOSTS} more machines, none slower"
 
 
 def _up_here(path: Path, progress: StderrProgress) -> float | None:
     return run_or_undo(_up(app.build(path, progress), progress))
 
 
-def _up_elsewhere(wanted: "Spec", path: Path, progress: StderrProgress) -> float:
-    """What was made stays when this fails: the same command goes on from there."""
+def _up_elsewhere(wanted: "Spec", path: Path, progress: StderrProgress) -> tuple[float, Mapping[str, float]]:
+    """Seconds in all, and by machine. What was made stays when this fails: the same command goes on from there."""
     from hpcli import app_remote
 
     work = app_remote.build(wanted, path.read_text(), progress, app.clock())
     try:
-        return asyncio.run(app_remote.bring_up(work, app.clock()))
+        return asyncio.run(app_remote.bring_up(work, app.clock())), work.machines.seconds
     finally:
         progress.done()
 

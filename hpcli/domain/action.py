@@ -18,11 +18,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Begin a repair of these nodes, which show the same fault."""
+    """Begin a repair of these nodes, which show the same fault; `observed`: one of which no step is taken."""
 
     repair: str
     targets: tuple[Target, ...]
     incident: Incident
+    observed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,20 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """Write down what would be done about a node whose repair is only observed, in words and in order.
+
+    `evict`: its jobs would not be left to finish.
+    """
+
+    repair: str
+    node: str
+    steps: tuple[str, ...]
+    evict: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """End a repair."""
 
@@ -77,4 +92,7 @@ class OpenBreaker:
     reason: str
 
 
-Action = Open | OnNodes | OnJob | Reach | Close | OpenBreaker
+Note = Open | Reach | Plan | OpenBreaker
+"""What is written down and touches nothing."""
+
+Action = Note | OnNodes | OnJob | Close

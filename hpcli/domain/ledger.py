@@ -6,58 +6,16 @@ crash the fold shows what may or may not have happened; what did happen is then 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TypeAlias
 
 from hpcli.domain.check import Remedy
+from hpcli.domain.journal import Kind as Kind
+from hpcli.domain.journal import Milestone as Milestone
+from hpcli.domain.journal import Outcome as Outcome
+from hpcli.domain.journal import Step as Step
 
 Body: TypeAlias = Mapping[str, object]
 Entry: TypeAlias = tuple[int, float, str, Body]
-
-
-class Kind(StrEnum):
-    """The journal's own words."""
-
-    OPENED = "opened"
-    INTENT = "intent"
-    DONE = "done"
-    FAILED = "failed"
-    REACHED = "reached"
-    CLOSED = "closed"
-    BREAKER = "breaker"
-    PAUSE = "pause"
-    AUDIT = "audit"
-
-
-class Step(StrEnum):
-    """What a repair can do to the world."""
-
-    DRAIN = "drain"
-    REQUEUE = "requeue"
-    CANCEL = "cancel"
-    KILL = "kill"
-    DOWN = "down"
-    RELEASE = "release"
-    REBOOT = "reboot"
-    REPLACE = "replace"
-    ACCEPT = "accept"
-    RETURN = "return"
-
-
-class Milestone(StrEnum):
-    """What a repair has brought about, as seen in Slurm and in reports."""
-
-    DRAINED = "drained"
-    JOB_RUNNING = "job_running"
-    REBOOTED = "rebooted"
-    REPLACED = "replaced"
-    ACCEPTED = "accepted"
-
-
-class Outcome(StrEnum):
-    RETURNED = "returned"
-    PARKED = "parked"
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +56,10 @@ class Eviction:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """One node's way from fault back to service. Repairs that began together share an id."""
+    """One node's way from fault back to service. Repairs that began together share an id.
+
+    One that is only observed has its outcome from the beginning, and `plan`: what would be done.
+    """
 
     id: str
     node: str
@@ -111,8 +72,17 @@ class Repair:
     taken: tuple[Taken, ...] = ()
     evictions: tuple[Eviction, ...] = ()
     reached: frozenset[Milestone] = frozenset()
+    plan: tuple[str, ...] = ()
     outcome: Outcome | None = None
     closed_at: float = 0.0
+
+    @property
+    def observed(self) -> bool:
+        return self.outcome == Outcome.OBSERVED
+
+    @property
+    def over(self) -> bool:
+        return self.outcome is not None and (not self.observed or self.closed_at > 0)
 
     @property
     def reason(self) -> str:
@@ -180,6 +150,7 @@ def _opened(ledger: Ledger, at: float, body: Body) -> Ledger:
         opened_at=at,
         generation=_generation(body),
         evictions=tuple(_lost_jobs(body, at)),
+        outcome=Outcome.OBSERVED if body.get("observed") else None,
     )
     number = max(ledger.next_number, int(repair.id.removeprefix("r")) + 1)
     return replace(ledger, open={**ledger.open, repair.node: repair}, next_number=number)
@@ -188,13 +159,13 @@ def _opened(ledger: Ledger, at: float, body: Body) -> Ledger:
 def _lost_jobs(body: Body, at: float) -> Iterator[Eviction]:
     """Jobs on an unusable node: Slurm may take them off by itself (a failed Prolog) before we ask it to."""
     jobs = body.get("jobs", [])
-    if body["evict"] and isinstance(jobs, list | tuple):
+    if body["evict"] and not body.get("observed") and isinstance(jobs, list | tuple):
         for label, restarts, nodes in jobs:
             yield Eviction(str(label), int(restarts), str(nodes), at)
 
 
 def _change_repairs(ledger: Ledger, at: float, kind: Kind, body: Body) -> Ledger:
-    for node in _nodes(body):
+    for node in _words(body, "nodes"):
         repair = next((r for r in reversed(ledger.repairs) if (r.id, r.node) == (body["repair"], node)), None)
         if repair is not None:
             ledger = _put(ledger, _CHANGES[kind](repair, at, body))
@@ -208,7 +179,7 @@ def _put(ledger: Ledger, changed: Repair) -> Ledger:
     if any((r.id, r.node) == key for r in ledger.closed):
         return replace(ledger, closed=tuple(changed if (r.id, r.node) == key else r for r in ledger.closed))
     rest = {name: other for name, other in ledger.open.items() if name != changed.node}
-    if changed.outcome:
+    if changed.over:
         return replace(ledger, open=rest, closed=(*ledger.closed, changed))
     return replace(ledger, open={**rest, changed.node: changed})
 
@@ -221,6 +192,10 @@ def _remember_rung(ledger: Ledger, kind: Kind, body: Body, node: str, at: float)
     if body["step"] == Step.REPLACE:
         return replace(ledger, replaced_at={**ledger.replaced_at, node: at})
     return ledger
+
+
+def _planned(repair: Repair, _at: float, body: Body) -> Repair:
+    return replace(repair, plan=tuple(_words(body, "steps")), evict=repair.evict or bool(body["evict"]))
 
 
 def _intent(repair: Repair, at: float, body: Body) -> Repair:
@@ -278,12 +253,13 @@ def _generation(body: Body) -> Generation:
     return Generation(str(body.get("boot_id", "")), str(body.get("instance_id", "")))
 
 
-def _nodes(body: Body) -> list[str]:
-    nodes = body.get("nodes", [])
-    return [str(node) for node in nodes] if isinstance(nodes, list | tuple) else []
+def _words(body: Body, key: str) -> list[str]:
+    words = body.get(key, [])
+    return [str(word) for word in words] if isinstance(words, list | tuple) else []
 
 
 _CHANGES = {
+    Kind.PLANNED: _planned,
     Kind.INTENT: _intent,
     Kind.DONE: _done,
     Kind.FAILED: _failed,

@@ -1,6 +1,15 @@
 """What recovery may do, and how fast. Times are in seconds."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """What follows from a decision: it is carried out, only written down, or not even made."""
+
+    ACT = "act"
+    OBSERVE = "observe"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,7 @@ class Breaker:
 class Policy:
     """The rules of recovery; every default is a safe one.
 
+    `enabled` false is `mode` off, whatever `mode` says. A mode that is none of the three acts on nothing.
     `evict_grace`: from requeue to SIGKILL of ranks that ignore SIGTERM, and from there to `down`.
     `start_interval`: between the starts of two repairs in the fleet.
     `reboot_interval`: a node that we rebooted less than this ago is not rebooted again but replaced.
@@ -40,6 +50,7 @@ class Policy:
     """
 
     enabled: bool = True
+    mode: str = Mode.ACT
     evict_grace: float = 2.0
     start_interval: float = 5.0
     reboot_interval: float = 1800.0
@@ -51,3 +62,17 @@ class Policy:
     report_timeout: float = 60.0
     budget: Budget = Budget()
     breaker: Breaker = Breaker()
+
+    @property
+    def acts(self) -> bool:
+        return self.enabled and self.mode == Mode.ACT
+
+    @property
+    def observes(self) -> bool:
+        """Everything is decided and written down, and nothing is done."""
+        return self.enabled and self.mode == Mode.OBSERVE
+
+    @property
+    def longest_repair(self) -> float:
+        """Seconds that the boots and checks of one repair may take at most."""
+        return self.reboot_timeout + self.replace_timeout + 2 * self.acceptance_timeout

@@ -7,15 +7,23 @@ from hpcli.domain.budget import begin
 from hpcli.domain.eviction import clear_node, follow_jobs
 from hpcli.domain.ladder import next_step
 from hpcli.domain.observation import Observation
+from hpcli.domain.observing import end_observed, observe
 from hpcli.domain.policy import Policy
 
 
 def decide(seen: Observation, policy: Policy) -> tuple[Action, ...]:
-    """What to do now. Blind means no action; what is done already is not done again."""
+    """What to do now. Blind means no action; what is done already is not done again.
+
+    A policy that only observes gives nothing but what is to be written down.
+    """
     if seen.blind:
         return ()
-    if seen.ledger.paused or not policy.enabled:
+    if policy.observes:
+        return observe(seen, policy)
+    if seen.ledger.paused or not policy.acts:
         return tuple(follow_jobs(seen, policy))
+    if ended := end_observed(seen.ledger):
+        return ended
     steps: list[Action] = []
     for repair in seen.ledger.open.values():
         if step := next_step(seen, policy, repair):

@@ -110,9 +110,8 @@ class _Course:
         yield from _on(Act.CREATE, self._added)
         yield from _on(Act.DRAIN, must_be_empty(self.before, self.changes))
         yield from _on(Act.REBUILD, self._rebuilt)
-        if must_be_empty(self.before, self.changes):
-            # An agent must not take a machine that is being changed for a faulty one.
-            yield from _on(Act.QUIET, self._differ(_names("agent.json")))
+        # An agent must not take a machine that is being changed, or a slurmd that is being restarted, for a faulty one.
+        yield from _on(Act.QUIET, self._quiet)
 
     def _around_slurm(self) -> Iterator[Step]:
         """What Slurm's daemons need before they start."""
@@ -135,14 +134,14 @@ class _Course:
             fresh = nodes
         elif self._restart == Disruption.RECONFIGURE:
             yield Step(Act.RECONFIGURE, (self._controller,))
-        for first in range(0, len(fresh), BATCH):
-            yield Step(Act.SLURMD, fresh[first : first + BATCH])
+        for batch in self._batches(fresh):
+            yield Step(Act.SLURMD, batch)
         if fresh:
             yield Step(Act.SETTLE, fresh)
 
     def _after_slurm(self) -> Iterator[Step]:
         fresh = {*self._added, *self._rebuilt} & self.goal.files.keys()
-        agents = {*self._differ(_names("agent.json", "hpcli-agent.service")), *fresh}
+        agents = {*self._differ(_names("agent.json", "hpcli-agent.service")), *fresh, *self._quiet}
         having = [host for host in self.goal.files if host in agents and _has(self.goal, host, "agent.json")]
         yield from _on(Act.AGENT, having)
         if self._differ(is_keepers):
@@ -156,6 +155,26 @@ class _Course:
         if any(_slurmdbd_conf(one) for one in self.before) and not _slurmdbd_conf(self.goal):
             yield Step(Act.NO_ACCOUNTING, (self._controller,))
         yield from _on(Act.RETIRE, self._gone)
+
+    def _batches(self, nodes: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        """One of the old nodes first: what a slurmd does not take must not cost more than one of them."""
+        known = {place.name for one in self.before for place in one.places}
+        first = next((name for name in nodes if name in known), "")
+        rest = tuple(name for name in nodes if name != first)
+        if first:
+            yield (first,)
+        for start in range(0, len(rest), BATCH):
+            yield rest[start : start + BATCH]
+
+    @property
+    def _quiet(self) -> tuple[str, ...]:
+        if self._restart >= Disruption.RESTART or self._munge:
+            return tuple(
+                host
+                for host in self.goal.files
+                if all(_has(one, host, "agent.json") for one in (self.before[0], self.goal))
+            )
+        return self._differ(_names("agent.json")) if must_be_empty(self.before, self.changes) else ()
 
     @property
     def _controller(self) -> str:

@@ -174,6 +174,7 @@ def _unit(service: Service) -> str:
         f"Description={_WORDS[service.name]}",
         "After=network-online.target munge.service slurmctld.service slurmd.service",
         "Wants=network-online.target",
+        "StartLimitIntervalSec=0",
         "",
         "[Service]",
         f"ExecStart={' '.join(service.argv)}",
@@ -189,17 +190,26 @@ def _unit(service: Service) -> str:
     return "\n".join(lines) + "\n"
 
 
+_AFTER: Mapping[str, str] = {
+    "munge": "",
+    "mariadb": "",
+    "slurmdbd": "munge.service mariadb.service",
+    "slurmctld": "munge.service slurmdbd.service",
+    "slurmd": "munge.service remote-fs.target",
+}
+"""What the packages' units do not say of their order: slurmd needs what jobs stand on, slurmctld its accounting."""
+
+
 def _drop_ins(wanted: Sequence[Service]) -> tuple[ConfigFile, ...]:
-    """slurmd needs GPUs' device files and munge; jobs outlive its restart (KillMode is the package's)."""
-    after: Mapping[str, str] = {
-        "slurmd": "munge.service remote-fs.target",
-        "slurmctld": "munge.service slurmdbd.service",
-    }
+    """Whoever ends by a fault is started again, for ever. Jobs outlive slurmd's (KillMode is the package's)."""
     return tuple(
-        ConfigFile(
-            f"/etc/systemd/system/{one.name}.service.d/hpcli.conf",
-            f"[Unit]\nAfter={after[one.name]}\n\n[Service]\nRestart=on-failure\nRestartSec=5\n",
-        )
+        ConfigFile(f"/etc/systemd/system/{one.name}.service.d/hpcli.conf", _drop_in(_AFTER[one.name]))
         for one in wanted
-        if one.name in after
+        if one.name in _AFTER
     )
+
+
+def _drop_in(after: str) -> str:
+    order = (f"After={after}",) if after else ()
+    lines = ("[Unit]", *order, "StartLimitIntervalSec=0", "", "[Service]", "Restart=on-failure", "RestartSec=5")
+    return "\n".join(lines) + "\n"

@@ -4,18 +4,40 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ClusterShell.NodeSet import NodeSet
 
-from hpcli.domain.action import Action, Close, OnJob, OnNodes, Open, OpenBreaker, Reach, Target
+from hpcli.domain.action import Action, Close, Note, OnJob, OnNodes, Open, OpenBreaker, Plan, Reach, Target
 from hpcli.domain.ledger import Kind, Outcome, Step
-from hpcli.errors import HpcliError
+from hpcli.errors import HpcliError, Unsafe
 from hpcli.ports import Agents, Provider, SlurmGateway
 from hpcli.services.observe import Journal
 
 log = logging.getLogger(__name__)
 
 SLURM_STATE = {Step.DRAIN: "drain", Step.DOWN: "down", Step.RETURN: "resume"}
+
+
+class Hands(Protocol):
+    """Whatever carries decisions out."""
+
+    async def apply(self, action: Action) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scribe:
+    """Writes down what was decided, and has no means to do anything. Raises `Unsafe` for what is more than a note."""
+
+    journal: Journal
+
+    async def apply(self, action: Action) -> None:
+        if isinstance(action, OnNodes | OnJob):
+            raise Unsafe(f"recovery, which only observes, of {action.repair}", f"found {action.step}, expected a note")
+        if isinstance(action, Close):
+            _write_end(self.journal, action)
+        else:
+            write_down(self.journal, action)
 
 
 @dataclass(slots=True)
@@ -42,24 +64,13 @@ class Executor:
         elif isinstance(action, Close):
             await self._close(action)
         else:
-            self._write_down(action)
+            write_down(self.journal, action)
 
     async def stop(self) -> None:
         """Let go of what runs; the journal knows that it was begun."""
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-
-    def _write_down(self, action: Open | Reach | OpenBreaker) -> None:
-        if isinstance(action, OpenBreaker):
-            self.journal.write(Kind.BREAKER, open=action.reason)
-        elif isinstance(action, Reach):
-            self.journal.write(
-                Kind.REACHED, repair=action.repair, nodes=[action.node], milestone=action.milestone, job=action.job
-            )
-        else:
-            for target in action.targets:
-                self.journal.write(Kind.OPENED, **_opened(action, target))
 
     async def _on_nodes(self, action: OnNodes) -> None:
         if action.step in (Step.REBOOT, Step.REPLACE):
@@ -124,9 +135,7 @@ class Executor:
 
     async def _close(self, action: Close) -> None:
         repair = self.journal.ledger.open.get(action.node)
-        self.journal.write(
-            Kind.CLOSED, repair=action.repair, nodes=[action.node], outcome=action.outcome, why=action.reason
-        )
+        _write_end(self.journal, action)
         if action.outcome == Outcome.PARKED and repair:
             reason = f"{repair.reason} parked: {action.reason}"
             body = {"repair": action.repair, "nodes": [action.node], "step": Step.DRAIN}
@@ -143,6 +152,25 @@ class Executor:
     def _reason(self, action: OnNodes) -> str:
         repair = self.journal.ledger.open.get(action.nodes[0])
         return repair.reason if repair else f"hpcli:{action.repair}"
+
+
+def write_down(journal: Journal, action: Note) -> None:
+    """Put what touches nothing into the journal."""
+    if isinstance(action, OpenBreaker):
+        journal.write(Kind.BREAKER, open=action.reason)
+    elif isinstance(action, Reach):
+        journal.write(
+            Kind.REACHED, repair=action.repair, nodes=[action.node], milestone=action.milestone, job=action.job
+        )
+    elif isinstance(action, Plan):
+        journal.write(Kind.PLANNED, **_planned(action))
+    else:
+        for target in action.targets:
+            journal.write(Kind.OPENED, **_opened(action, target))
+
+
+def _write_end(journal: Journal, action: Close) -> None:
+    journal.write(Kind.CLOSED, repair=action.repair, nodes=[action.node], outcome=action.outcome, why=action.reason)
 
 
 def _note_failure(task: "asyncio.Task[None]") -> None:
@@ -165,9 +193,20 @@ def _intent(action: OnNodes, target: Target) -> dict[str, object]:
     }
 
 
+def _planned(action: Plan) -> dict[str, object]:
+    return {
+        "repair": action.repair,
+        "nodes": [action.node],
+        "steps": list(action.steps),
+        "evict": action.evict,
+        "why": action.reason,
+    }
+
+
 def _opened(action: Open, target: Target) -> dict[str, object]:
     incident = action.incident
     return {
+        **({"observed": True} if action.observed else {}),
         "repair": action.repair,
         "node": target.node,
         "cause": incident.cause,

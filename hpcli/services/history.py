@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcli.domain.check import Remedy, Severity
-from hpcli.domain.ledger import Entry, Kind
+from hpcli.domain.ledger import Entry, Kind, Outcome
 from hpcli.errors import HpcliError
 from hpcli.ports import Controller
 
@@ -102,16 +102,20 @@ def _steps(entries: Iterable[Entry], node: str) -> Iterable[Step]:
 def _what(kind: str, body: Mapping[str, Any]) -> str:
     job = f" job {body['job']}" if body.get("job") else ""
     if kind == Kind.OPENED:
-        return f"found {body['cause']}"
+        return f"{'observed' if body.get('observed') else 'found'} {body['cause']}"
+    if kind == Kind.PLANNED:
+        return f"would {body['steps'][0]}"
     if kind == Kind.REACHED:
         return f"job {body['job']} runs again" if body.get("job") else str(body["milestone"])
     if kind == Kind.CLOSED:
-        return str(body["outcome"])
+        return "over, nothing was done" if body["outcome"] == Outcome.OBSERVED else str(body["outcome"])
     verb = {Kind.INTENT: "", Kind.DONE: " done", Kind.FAILED: " failed"}[Kind(kind)]
     return f"{body['step']}{job}{verb}"
 
 
 def _why(kind: str, body: Mapping[str, Any]) -> str:
+    if kind == Kind.PLANNED and body["steps"][1:]:
+        return f"{body['why']}; then at most: {', '.join(body['steps'][1:])}"
     key = {Kind.OPENED: "message", Kind.FAILED: "error"}.get(Kind(kind), "why")
     return str(body.get(key, ""))
 

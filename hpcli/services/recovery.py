@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hpcli.domain.ledger import Kind, Ledger
 from hpcli.domain.policy import Policy
 from hpcli.domain.recovery import decide
 from hpcli.errors import HpcliError
 from hpcli.ports import Clock
-from hpcli.services.apply import Executor
+from hpcli.services.apply import Executor, Hands, Scribe
 from hpcli.services.observe import Journal, Observer
 
 log = logging.getLogger(__name__)
@@ -18,11 +18,16 @@ ROUNDS = 12
 EVICTING_INTERVAL = 0.2
 REPAIRING_INTERVAL = 1.0
 EVICTION_WATCH = 120.0
+RESTART = 1_000_000
+"""An agent that starts numbers its reports from the time in microseconds on, and then one by one."""
 
 
 @dataclass(slots=True)
 class Recovery:
-    """Ties observation, decision and action together. `wake` is set by every report and every end of a step."""
+    """Ties observation, decision and action together. `wake` is set by every report and every end of a step.
+
+    With a policy that only observes, what is decided goes to a scribe that has no way to Slurm, provider or agents.
+    """
 
     observer: Observer
     executor: Executor
@@ -32,6 +37,7 @@ class Recovery:
     wake: asyncio.Event
     interval: float
     _gate_closed: bool = True
+    _greeted: dict[str, int] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Tick for ever; a tick that fails is logged, and the next one looks afresh."""
@@ -54,8 +60,14 @@ class Recovery:
                 return
             for action in actions:
                 log.info("%s", action)
-                await self.executor.apply(action)
+                await self._hands.apply(action)
             previous = actions
+
+    @property
+    def gate_open(self) -> bool:
+        """Whether a Prolog must let every job start: while we touch no node, it must not either."""
+        ledger = self.journal.ledger
+        return bool(ledger.breaker_open or ledger.paused or self.policy.observes)
 
     def reset_breaker(self, who: str) -> bool:
         """Let repairs begin again; False when the breaker was not open."""
@@ -73,13 +85,22 @@ class Recovery:
     def _interval(self) -> float:
         return next_interval(self.journal.ledger, self.clock.now(), self.interval, self.policy.evict_grace)
 
+    @property
+    def _hands(self) -> Hands:
+        return Scribe(self.journal) if self.policy.observes else self.executor
+
     async def _set_gate(self) -> None:
-        """While the breaker is open or we are paused, a Prolog must touch no node either."""
-        ledger = self.journal.ledger
-        closed = not (ledger.breaker_open or ledger.paused)
-        if closed != self._gate_closed:
+        closed = not self.gate_open
+        if closed != self._gate_closed or (self.policy.observes and self._has_newcomers()):
             await self.executor.agents.set_gate(closed)
             self._gate_closed = closed
+
+    def _has_newcomers(self) -> bool:
+        """Whether an agent has begun to report, that is not told yet that the gate is open."""
+        latest = {node: report.seq for node, report in self.observer.desk.latest.items()}
+        new = any(seq - self._greeted.get(node, 0) >= RESTART for node, seq in latest.items())
+        self._greeted = latest
+        return new
 
     async def _rest(self) -> None:
         try:
@@ -104,4 +125,5 @@ def next_interval(ledger: Ledger, now: float, idle: float, grace: float) -> floa
     if moving:
         ends = [left for eviction in moving if (left := eviction.at + grace - now) > 0 and not eviction.killed]
         return min(EVICTING_INTERVAL, idle, *ends)
-    return min(REPAIRING_INTERVAL, idle) if ledger.open else idle
+    under_way = any(not repair.observed for repair in ledger.open.values())
+    return min(REPAIRING_INTERVAL, idle) if under_way else idle

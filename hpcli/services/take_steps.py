@@ -38,6 +38,7 @@ class Steps:
     wait: float
     absent: frozenset[str] = frozenset()
     served: bool = False
+    proven: bool = False
     silent: tuple[str, ...] = ()
     begun: set[Act] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
@@ -71,6 +72,7 @@ class Steps:
             Act.KEEP: lambda _: self.slurmctld.keep_state(),
             Act.START: lambda _: self._start("start"),
             Act.RECONFIGURE: lambda _: self._start("reload"),
+            Act.SLURMD: self._slurmd,
             Act.SETTLE: self._settle,
             Act.RESUME: self._resume,
             Act.NO_ACCOUNTING: self._stop_accounting,
@@ -126,6 +128,31 @@ class Steps:
         await self.slurmctld.start(verb)
         self.served = True
 
+    async def _slurmd(self, hosts: Sequence[str]) -> None:
+        """The first that does not come up takes everything back; one of many is a fault of its machine."""
+        try:
+            await self.machines.service("restart", "slurmd", hosts)
+        except HpcliError as failure:
+            if self.proven or not self.slurmctld.old.place(hosts[0]):
+                raise
+            raise await self._slurmd_back(hosts, failure) from failure
+        self.proven = True
+
+    async def _slurmd_back(self, hosts: Sequence[str], failure: HpcliError) -> HpcliError:
+        words = await self.machines.last_words("slurmd", hosts[0]) or failure.message
+        self.progress.step("slurmd does not come up: putting the old configuration back")
+        try:
+            await self.slurmctld.restore()
+            await self.machines.service("restart", "slurmd", hosts)
+        except HpcliError as again:
+            hint = f"nor with the old one: {again.message}; its files are the old ones again"
+            return HpcliError(f"slurmd of {hosts[0]}", f"it did not come up with the new configuration: {words}", hint)
+        return HpcliError(
+            f"slurmd of {hosts[0]}",
+            f"it did not come up with the new configuration: {words}",
+            "the old configuration is back in service on all machines; mend cluster.yaml, plan again",
+        )
+
     async def _settle(self, hosts: Sequence[str]) -> None:
         """Until slurmctld has heard of every one of these nodes."""
         limit = SETTLE_LIMIT + SETTLE_LIMIT_PER_NODE * len(hosts)
@@ -163,13 +190,12 @@ class Steps:
 
 
 _HARMLESS = {Act.TRY, Act.BEGIN, Act.DRAIN, Act.QUIET}
-_TAKEN_BACK = {Act.WRITE, Act.STOP, Act.KEEP, Act.START, Act.RECONFIGURE}
-"""What `Slurmctld.restore` undoes."""
+_TAKEN_BACK = {Act.WRITE, Act.STOP, Act.KEEP, Act.START, Act.RECONFIGURE, Act.SLURMD}
+"""What `Slurmctld.restore` undoes; a slurmd that was restarted in vain is restarted with it."""
 
 _RESTARTS = {
     Act.MUNGE: "munge",
     Act.SLURMDBD: "slurmdbd",
-    Act.SLURMD: "slurmd",
     Act.AGENT: "hpcli-agent",
     Act.KEEPER: "hpcli-keeper",
     Act.CONTROLLER: "hpcli-controller",

@@ -1,5 +1,7 @@
 """How a cluster is watched and put right. Times are in seconds."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from hpcli.domain.policy import Breaker, Budget, Policy
@@ -44,7 +46,11 @@ class BreakerSection(Section):
 
 
 class Recovery(Section):
-    enabled: bool = Field(default=_POLICY.enabled, description="Act on faults; false only watches.")
+    enabled: bool = Field(default=_POLICY.enabled, description="false is mode: off.")
+    mode: Literal["act", "observe", "off"] = Field(
+        default="act",
+        description="act; observe: everything is decided and journaled, nothing is done; off: nothing is decided.",
+    )
     evict_grace: Grace = Field(
         default=_POLICY.evict_grace, description="From requeue to SIGKILL, and from there to down."
     )

@@ -77,13 +77,12 @@ class TestOfAClusterThatIsUp:
         assert (job.state, job.restarts) == ("RUNNING", 0)
         await standing.gateway.cancel([job_id])
 
-    def test_another_spec_under_the_same_name_is_refused(self, standing: RealCluster, tmp_path: Path) -> None:
+    def test_another_spec_under_the_same_name_is_a_change_that_must_be_agreed_to(self, standing: RealCluster, tmp_path: Path) -> None:
         other = tmp_path / "other.yaml"
         other.write_text(SPEC.format(name="it", nodes=3))
         answer = hpcli("cluster", "up", "-f", str(other))
         assert answer.returncode == 8
-        assert "built from another spec" in answer.stderr
-        assert "hint: take it down first: hpcli cluster down it" in answer.stderr
+        assert "expected --yes" in answer.stderr
         assert all(standing.daemons.alive(name) for name in standing.daemons.known())
 
     def test_a_damaged_neighbour_is_listed_and_can_be_taken_down(self, standing: RealCluster) -> None:

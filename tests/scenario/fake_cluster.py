@@ -17,6 +17,8 @@ CTL = "ctl"
 CONF = "/etc/slurm/slurm.conf"
 POISON = "poison"
 """slurmctld refuses a configuration that has this word in it; a trial does not see it."""
+DEADLY = "deadly"
+"""slurmctld takes this one; a slurmd does not come up with it."""
 BAD = "badword"
 """A trial refuses this one."""
 
@@ -233,6 +235,9 @@ class FakeMachines:
         for host in hosts:
             if name == "slurmd":
                 self.world.slurmd[host] = self.world.conf(host) if starts else ""
+                if starts and DEADLY in self.world.conf(host):
+                    self.world.slurmd[host] = ""
+                    raise HpcliError(f"host {host}", "slurmd ended at its start")
             if name == "hpcli-agent":
                 self.world.agents[host] = self.world.files[host]["/etc/hpcli/agent.json"].text if starts else ""
             if name == "slurmdbd":
@@ -240,7 +245,8 @@ class FakeMachines:
         self.world.touch(f"{verb} {name} {fold(hosts)}")
 
     async def last_words(self, name: str, host: str) -> str:
-        return f"fatal: {name} says no" if POISON in self.world.conf(host) else ""
+        wrong = POISON in self.world.conf(host) or (name == "slurmd" and DEADLY in self.world.conf(host))
+        return f"fatal: {name} says no" if wrong else ""
 
     async def try_slurm(self, goal: Blueprint) -> str:
         self.world.touches.append("try")

@@ -14,6 +14,7 @@ from tests.scenario.fake_cluster import (
     BAD,
     CONF,
     CTL,
+    DEADLY,
     POISON,
     FakeCluster,
     FakeGateway,
@@ -207,6 +208,16 @@ class TestRollback:
             await apply(world, make_blueprint(cpus=8, MailProg=POISON))
         assert (world.drained, _meaningful(world)) == ({}, BASE.file(CTL, CONF).text)
         assert all(world.agents.values())
+
+    async def test_a_slurmd_that_does_not_come_up_costs_no_second_one(self) -> None:
+        world = FakeCluster.made_from(BASE)
+        world.jobs["7"] = ("c3", world.clock.now() + 1e6)
+        with pytest.raises(HpcliError, match="fatal: slurmd says no") as failed:
+            await apply(world, make_blueprint(TaskPlugin=DEADLY))
+        assert "back in service" in failed.value.hint
+        assert world.as_wanted(BASE) == []
+        assert all(world.agents.values())
+        assert not [touch for touch in world.touches if touch.startswith("restart slurmd") and "c2" in touch]
 
     async def test_the_state_is_put_back_when_slurm_is_another(self) -> None:
         world = FakeCluster.made_from(BASE)

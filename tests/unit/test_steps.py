@@ -42,7 +42,13 @@ def test_what_needs_no_restart_stops_nothing() -> None:
 
 def test_slurmd_restarts_in_batches() -> None:
     batches = [step.hosts for step in course(make_blueprint(f"c[1-{3 * BATCH}]")) if step.act is Act.SLURMD]
-    assert [len(batch) for batch in batches] == [BATCH] * 3
+    assert [len(batch) for batch in batches] == [1, BATCH, BATCH, BATCH - 1]
+    assert batches[0] == ("c1",), "one of the old nodes goes first"
+
+
+def test_agents_take_no_restart_for_a_fault() -> None:
+    taken = {step.act: step.hosts for step in course(make_blueprint(SchedulerType="sched/builtin"))}
+    assert taken[Act.QUIET] == taken[Act.AGENT] == taken[Act.SETTLE] == ("c1", "c2", "c3")
 
 
 def test_only_nodes_that_must_be_empty_are_drained() -> None:

@@ -1,6 +1,7 @@
 """The machines of a local cluster, as plan and apply touch them: folders, daemons and files of this machine."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from hpcli.providers.local.record import Record, read_record, write_record
 from hpcli.providers.local.services import Services
 from hpcli.providers.local.trial import Trial
 from hpcli.providers.local.turn import cluster_lock
-from hpcli.spec.load import parse_spec
+from hpcli.spec.load import default_files, parse_spec
 from hpcli.spec.model import Spec
 
 
@@ -61,8 +62,7 @@ class LocalMachines:
     async def standing(self) -> Blueprint:
         """What a cluster must have been built from that says nothing of it. Raises `SpecInvalid`."""
         text = (self.layout.home / "cluster.yaml").read_text()
-        spec = parse_spec(text, str(self.layout.home / "cluster.yaml"))
-        return blueprint_of(self.layout, spec, text, self.record)
+        return blueprint_of(self.layout, self._parsed(text), text, self.record)
 
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
@@ -160,7 +160,10 @@ class LocalMachines:
         """The wanted one, or that of the last good blueprint when an apply came to nothing."""
         if blueprint.spec_text == self.spec_text:
             return self.spec
-        return parse_spec(blueprint.spec_text, str(self.layout.home / "cluster.yaml"))
+        return self._parsed(blueprint.spec_text)
+
+    def _parsed(self, text: str) -> Spec:
+        return parse_spec(text, str(self.layout.home / "cluster.yaml"), defaults=default_files(os.environ))
 
     async def _wanted(self, spec: Spec) -> Record:
         version = await slurm_version(self.transport, self.services.programs["slurmctld"])
