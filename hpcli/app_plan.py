@@ -99,9 +99,11 @@ async def drift_of(name: str, progress: Progress) -> tuple[HandEdit, ...]:
 
 
 def write_plan(path: Path, plan: Plan, wanted: Order) -> None:
-    """Keep a plan, with the spec that it was made for. Raises `UsageFault`."""
+    """Keep a plan, with the spec that it was made for, for its owner alone. Raises `UsageFault`."""
+    from hpcli.providers.remote.layout import write_secret
+
     try:
-        path.write_text(to_json(SavedPlan(plan, str(wanted.path.absolute()), wanted.text)))
+        write_secret(path, to_json(SavedPlan(plan, str(wanted.path.absolute()), wanted.text)))
     except OSError as error:
         raise UsageFault(str(path), f"found {error.strerror}, expected to write the plan there") from None
 

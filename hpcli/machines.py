@@ -69,12 +69,12 @@ class Machines(Protocol):
         """Write it down, durably: the apply has ended well. Nothing is pending any more."""
         ...
 
-    async def pending(self) -> Blueprint | None:
-        """The goal of an apply that began and did not end well, None when there is none."""
+    async def pending(self) -> tuple[Blueprint, ...]:
+        """Goals of applies that began since the last good one and did not end well, the oldest first."""
         ...
 
     async def keep_pending(self, goal: Blueprint) -> None:
-        """Write a goal down, durably, before anything is touched for it."""
+        """Add a goal, durably, before anything is touched for it; once if it is there already."""
         ...
 
     async def read(self, wanted: Mapping[str, Sequence[str]]) -> Mapping[str, Mapping[str, FoundFile]]:

@@ -102,3 +102,8 @@ def from_dict(raw: Mapping[str, Any]) -> Blueprint:
             for host, own in raw["files"].items()
         },
     )
+
+
+def with_goal(pending: tuple[Blueprint, ...], goal: Blueprint) -> tuple[Blueprint, ...]:
+    """Goals that were begun, and this one as the newest."""
+    return (*(one for one in pending if one != goal), goal)

@@ -80,7 +80,7 @@ class Apply:
             taken = await self._take_all(taking, course)
         except (HpcliError, asyncio.CancelledError):
             await taking.break_off()
-            if survey.pending is None and taking.undone:
+            if not survey.pending and taking.undone:
                 await self.planner.machines.keep_applied(survey.applied)
             raise
         return Applied(goal.cluster, changes, taken, self.clock.now() - began, tuple(taking.warnings))
@@ -129,9 +129,9 @@ class Apply:
         """After an apply that was killed with slurmctld stopped: first of all the cluster serves again."""
         machines = self.planner.machines
         applied, pending = await machines.applied(), await machines.pending()
-        if applied is None or pending is None:
+        if applied is None or not pending:
             return
-        slurmctld = Slurmctld(machines, self.gateway, self.clock, self.progress, applied, pending)
+        slurmctld = Slurmctld(machines, self.gateway, self.clock, self.progress, applied, pending[-1])
         if not await slurmctld.answers():
             self.progress.step("an earlier apply was killed with slurmctld stopped: starting it with the old files")
             await slurmctld.restore()
@@ -155,7 +155,7 @@ def _refuse_impossible(changes: Sequence[Change], goal: Blueprint) -> None:
         if change.disruption is Disruption.REBUILD and (state or controller in expand(change.hosts)):
             raise Unsafe(
                 change.what,
-                f"found {change.before!r}, wanted {change.after!r}: {change.why or 'slurmctld would lose its state'}",
+                f"found {change.after!r}, expected {change.before!r}: {change.why or 'slurmctld would lose its state'}",
                 "save what you need, then: hpcli cluster down, and hpcli cluster up with the new spec",
             )
 

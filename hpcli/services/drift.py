@@ -18,7 +18,7 @@ async def find_drift(machines: Machines) -> tuple[HandEdit, ...]:
             "found no record of what was applied, expected one to compare with",
             "make one: hpcli cluster apply",
         )
-    expected = (applied, pending) if pending else (applied,)
+    expected = (applied, *pending)
     return drift(expected, await read_files(machines, expected))
 
 

@@ -1,18 +1,18 @@
 """What a job wrote: the last lines of its files, or all that comes until it has ended."""
 
-import codecs
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hpcli.domain.job import Job, JobFiles
-from hpcli.errors import HpcliError, NotFound, Unreachable
+from hpcli.errors import NotFound
 from hpcli.ports import Clock, SlurmGateway
+from hpcli.services.log_files import LocalFiles, LogFiles, Tail
+from hpcli.services.patience import Patience
 
-READ_INTERVAL = 0.25
+__all__ = ["Follower", "LogText", "Tail", "Write", "job_files", "paths_of", "read_logs"]
+
 ASK_INTERVAL = 2.0
-_CHUNK = 1 << 20
 
 Write = Callable[[str, str], None]
 """Takes a file's path and the text that it grew by."""
@@ -27,13 +27,16 @@ class LogText:
     text: str
 
 
-async def read_logs(gateway: SlurmGateway, label: str, lines: int) -> tuple[LogText, ...]:
+async def read_logs(
+    gateway: SlurmGateway, label: str, lines: int, files: LogFiles | None = None
+) -> tuple[LogText, ...]:
     """Read the last `lines` lines (0: all) of each output file. Raises `NotFound` when there is none yet."""
     found = await job_files(gateway, label)
-    there = [(files.job, path) for files in found for path in paths_of(files) if Path(path).exists()]
+    texts = await (files or LocalFiles()).last([path for one in found for path in paths_of(one)], lines)
+    there = [(one.job, path) for one in found for path in paths_of(one) if path in texts]
     if not there:
         raise _nothing_written(found[0])
-    return tuple(LogText(job.label, path, _last_lines(path, lines)) for job, path in there)
+    return tuple(LogText(job.label, path, texts[path]) for job, path in there)
 
 
 async def job_files(gateway: SlurmGateway, label: str) -> tuple[JobFiles, ...]:
@@ -54,134 +57,72 @@ def paths_of(files: JobFiles) -> tuple[str, ...]:
 
 
 @dataclass(slots=True)
-class Tail:
-    """A file that grows, is truncated, is replaced, or is not there yet."""
-
-    path: Path
-    offset: int = 0
-    _inode: int = 0
-    _decoder: codecs.IncrementalDecoder = field(
-        default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
-    )
-
-    def skip_to_last(self, lines: int) -> None:
-        """Start `lines` lines before the end of what is there (0: at its beginning)."""
-        if lines and self.path.exists():
-            self.offset = _offset_of_last(self.path, lines)
-            self._inode = self.path.stat().st_ino
-
-    def read(self) -> str:
-        """Give what is new, at most 1 MiB of it; "" for nothing or no file. Raises OSError when unreadable."""
-        try:
-            with self.path.open("rb") as log:
-                self._begin_again_if_other(os.fstat(log.fileno()))
-                log.seek(self.offset)
-                chunk = log.read(_CHUNK)
-        except FileNotFoundError:
-            return ""
-        self.offset += len(chunk)
-        return self._decoder.decode(chunk)
-
-    def _begin_again_if_other(self, now: os.stat_result) -> None:
-        replaced = self._inode not in (0, now.st_ino)
-        if replaced or now.st_size < self.offset:
-            self.offset = 0
-            self._decoder.reset()
-        self._inode = now.st_ino
-
-
-@dataclass(slots=True)
 class Follower:
-    """Follows the files of one job through requeues until the job has ended."""
+    """Follows the files of one job through requeues, and through an outage of the way to it, until it has ended."""
 
     gateway: SlurmGateway
     clock: Clock
     label: str
     write: Write
     note: Callable[[str], None]
-    tails: dict[str, Tail] = field(default_factory=dict)
+    files: LogFiles | None = None
+    _patience: Patience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._patience = Patience(self.clock, self.note, "still following")
 
     async def follow(self, lines: int) -> tuple[Job, ...]:
         """Write all that comes, from the last `lines` lines on; give the job, or an array's tasks, at their end."""
+        files = self.files or LocalFiles(self.clock)
         found = await job_files(self.gateway, self.label)
-        self._watch(found, lines)
+        _watch(files, found, lines)
         self._announce(found)
-        while not all(files.job.ended for files in found):
-            await self._copy_for(ASK_INTERVAL)
-            found = await self._ask(found)
-            self._watch(found, 0)
-        while self._copy():
-            pass
-        return tuple(files.job for files in found)
+        while not all(one.job.ended for one in found):
+            await self._copy_for(files, ASK_INTERVAL)
+            found = await self._ask(files, found)
+            _watch(files, found, 0)
+        await self._copy_rest(files)
+        return tuple(one.job for one in found)
 
     def _announce(self, found: Sequence[JobFiles]) -> None:
         waiting = [files.job for files in found if files.job.pending]
         if waiting:
             self.note(f"job {waiting[0].label} is {waiting[0].state}{_why(waiting[0])}; waiting for it to start")
 
-    def _watch(self, found: Sequence[JobFiles], lines: int) -> None:
-        for path in (path for files in found for path in paths_of(files)):
-            if path not in self.tails:
-                self.tails[path] = Tail(Path(path))
-                self.tails[path].skip_to_last(lines)
-
-    async def _copy_for(self, seconds: float) -> None:
+    async def _copy_for(self, files: LogFiles, seconds: float) -> None:
         until = self.clock.now() + seconds
-        while self.clock.now() < until:
-            if not self._copy():
-                await self.clock.sleep(READ_INTERVAL)
+        while (left := until - self.clock.now()) > 0:
+            await self._copy(files, left)
 
-    def _copy(self) -> bool:
-        news = [(path, text) for path, tail in self.tails.items() if (text := _read(tail))]
-        for path, text in news:
+    async def _copy_rest(self, files: LogFiles) -> None:
+        while await self._copy(files, 0) != 0:
+            pass
+
+    async def _copy(self, files: LogFiles, seconds: float) -> int | None:
+        """How many files had news; None when they could not be asked."""
+        news = await self._patience.ask(lambda: files.news(seconds))
+        for path, text in news or ():
             self.write(path, text)
-        return bool(news)
+        return None if news is None else len(news)
 
-    async def _ask(self, before: tuple[JobFiles, ...]) -> tuple[JobFiles, ...]:
+    async def _ask(self, files: LogFiles, before: tuple[JobFiles, ...]) -> tuple[JobFiles, ...]:
         """Ask Slurm how the job is; a controller that is away for a moment ends nothing."""
         try:
-            found = await job_files(self.gateway, self.label)
-        except Unreachable as error:
-            self.note(f"{error.subject}: {error.message}; still following")
+            found = await self._patience.ask(lambda: job_files(self.gateway, self.label))
+        except NotFound:
+            # We were cut off for so long that Slurm has forgotten it.
+            await self._copy_rest(files)
+            raise
+        if found is None:
             return before
-        for files, earlier in zip(found, before, strict=False):
-            if files.job.restarts > earlier.job.restarts:
-                self.note(f"job {files.job.label} was requeued (restart {files.job.restarts})")
+        for one, earlier in zip(found, before, strict=False):
+            if one.job.restarts > earlier.job.restarts:
+                self.note(f"job {one.job.label} was requeued (restart {one.job.restarts})")
         return found
 
 
-def _read(tail: Tail) -> str:
-    try:
-        return tail.read()
-    except OSError as error:
-        raise _unreadable(str(tail.path), error) from None
-
-
-def _last_lines(path: str, lines: int) -> str:
-    try:
-        with Path(path).open("rb") as log:
-            log.seek(_offset_of_last(Path(path), lines) if lines else 0)
-            return log.read().decode(errors="replace")
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _offset_of_last(path: Path, lines: int) -> int:
-    """Find where the last `lines` lines begin, reading from the end."""
-    with path.open("rb") as log:
-        end = log.seek(0, os.SEEK_END)
-        tail = b""
-        while end and tail.count(b"\n") <= lines:
-            start = max(0, end - _CHUNK)
-            log.seek(start)
-            tail = log.read(end - start) + tail
-            end = start
-    kept = tail.splitlines(keepends=True)[-lines:]
-    return end + len(tail) - sum(len(line) for line in kept)
-
-
-def _unreadable(path: str, error: OSError) -> HpcliError:
-    return HpcliError(path, f"found {error.strerror or error}, expected a readable file")
+def _watch(files: LogFiles, found: Sequence[JobFiles], lines: int) -> None:
+    files.watch([path for one in found for path in paths_of(one)], lines)
 
 
 def _nothing_written(files: JobFiles) -> NotFound:
@@ -190,7 +131,7 @@ def _nothing_written(files: JobFiles) -> NotFound:
     if job.pending:
         hint = f"it is {job.state}{_why(job)}; hpcli logs -F {job.label} waits for it"
     else:
-        hint = "is this machine's file system the one that the job wrote to?"
+        hint = "is the file system here (from afar: of the login node) the one that the job wrote to?"
     return NotFound(f"job {job.label}", f"found nothing at {where}, expected the job's output", hint)
 
 

@@ -32,12 +32,12 @@ class OnDrift(StrEnum):
 class Survey:
     """A cluster as it is.
 
-    `pending` is the goal of an apply that did not end. `assumed`: nothing was written down, so that the files as found
+    `pending` are the goals of applies that did not end. `assumed`: nothing was written down, so that the files as found
     are the base.
     """
 
     applied: Blueprint
-    pending: Blueprint | None
+    pending: tuple[Blueprint, ...]
     found: Everything
     edits: tuple[HandEdit, ...]
     assumed: bool = False
@@ -48,10 +48,9 @@ class Survey:
 
     def states(self, strategy: OnDrift) -> tuple[Blueprint, ...]:
         """Every state that the daemons may be in, the last good one first."""
-        pending = (self.pending,) if self.pending else ()
         # A daemon may have been restarted since the edit, or not.
         edited = (self.as_found,) if self.edits and strategy is not OnDrift.REFUSE else ()
-        return (self.applied, *pending, *edited)
+        return (self.applied, *self.pending, *edited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class Planner:
         goal = await self.wanted(base)
         if base is None:
             return None, goal
-        states = (base, pending) if pending else (base,)
+        states = (base, *pending)
         found = await read_files(self.machines, (*states, goal))
         survey = Survey(base, pending, found, drift(states, found))
         if applied is None:

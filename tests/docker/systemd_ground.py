@@ -13,9 +13,9 @@ for folder in /sys/fs/cgroup/*/; do
     [[ -L ${folder%/} ]] || ! mountpoint -q "$folder" || mount -o remount,rw,bind "$folder"
 done
 ssh-keygen -A
-install -d -o admin -g admin -m 700 /home/admin/.ssh
-[[ -e /home/admin/.ssh/authorized_keys ]] ||
-    printf '%s\\n' "$HPCLI_AUTHORIZED_KEY" | install -o admin -g admin -m 600 /dev/stdin /home/admin/.ssh/authorized_keys
+keys=/home/admin/.ssh/authorized_keys
+install -d -o admin -g admin -m 700 "${keys%/*}"
+[[ -e $keys ]] || install -o admin -g admin -m 600 /dev/stdin "$keys" <<<"$HPCLI_AUTHORIZED_KEY"
 # In a container these words count as the kernel's command line: systemd 256 and 257 take cgroup v1 only when told to.
 exec /sbin/init SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 systemd.unified_cgroup_hierarchy=0
 """

@@ -8,7 +8,6 @@ import pytest
 
 from tests.docker.ground import Ground, built
 from tests.e2e.life import Cli
-from tests.e2e.worlds import docker
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "docker-slurm" / "build.sh"
@@ -106,7 +105,7 @@ def again(machines: Ground, cli: Cli, file: str) -> None:
 
 
 PRINT = """
-find /etc/slurm /etc/hpcli /etc/munge /opt/hpcli /var/lib/hpcli/steps -type f ! -name '*.pyc' ! -path '*/keeper/known*' \
+find /etc/slurm /etc/hpcli /etc/munge /opt/hpcli /var/lib/hpcli/steps -type f ! -name '*.pyc' \
     -printf '%p %i %T@\\n' | sort
 for service in /run/hpcli/services/*; do echo "$service $(<"$service")"; done
 """

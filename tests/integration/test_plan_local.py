@@ -295,7 +295,7 @@ COURSE = (
     "drain and wait until empty c1",
     "write the files",
     "copy slurmctld's state",
-    "restart slurmd on c[2-6]",
+    "restart slurmd on c[3-6]",
     "take out c1",
 )
 """Where it hurts most; tests/scenario kills between any two things that an apply does."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from hpcli.domain.blueprint import Blueprint, ConfigFile, Place, Role
+from hpcli.domain.blueprint import Blueprint, ConfigFile, Place, Role, with_goal
 from hpcli.domain.job import Job
 from hpcli.domain.names import expand, fold
 from hpcli.domain.node import Node
@@ -102,7 +102,7 @@ class FakeCluster:
     jobs: dict[str, tuple[str, float]] = field(default_factory=dict)
     slurmdbd: bool = False
     applied: Blueprint | None = None
-    pending: Blueprint | None = None
+    pending: tuple[Blueprint, ...] = ()
     locked: bool = False
     touches: list[str] = field(default_factory=list)
     kill_after: int = -1
@@ -162,7 +162,7 @@ class FakeCluster:
         if self.slurmdbd != bool(goal.file(CTL, "/etc/slurm/slurmdbd.conf")):
             wrong.append("slurmdbd")
         if self.drained or self.pending or self.applied != goal or self.locked:
-            wrong.append(f"left: {self.drained} {self.pending is not None} {self.applied == goal} {self.locked}")
+            wrong.append(f"left: {self.drained} {bool(self.pending)} {self.applied == goal} {self.locked}")
         return wrong + [f"lost job {job}" for job in self.lost]
 
 
@@ -195,14 +195,14 @@ class FakeMachines:
         return self.world.applied
 
     async def keep_applied(self, blueprint: Blueprint) -> None:
-        self.world.applied, self.world.pending = blueprint, None
+        self.world.applied, self.world.pending = blueprint, ()
         self.world.touch("keep_applied")
 
-    async def pending(self) -> Blueprint | None:
+    async def pending(self) -> tuple[Blueprint, ...]:
         return self.world.pending
 
     async def keep_pending(self, goal: Blueprint) -> None:
-        self.world.pending = goal
+        self.world.pending = with_goal(self.world.pending, goal)
         self.world.touch("keep_pending")
 
     async def read(self, wanted: Mapping[str, Sequence[str]]) -> Mapping[str, Mapping[str, FoundFile]]:

@@ -148,7 +148,7 @@ class TestRefusals:
         with pytest.raises(Unsafe, match=r"jobs 7 \(ann, c3\) in the way"):
             await apply(world, GOALS["larger nodes"], wait=30.0)
         assert world.drained == {"c1": "broken fan"}
-        assert (world.applied, world.pending) == (BASE, None)
+        assert (world.applied, world.pending) == (BASE, ())
         assert set(world.agents.values()) == {'{"cpus": 4}\n'}
 
     async def test_a_plan_for_another_state_of_the_cluster(self) -> None:
@@ -305,6 +305,17 @@ class TestKilledAnywhere:
         await _killed(world, goal, after)
         plan = await planner(world, make_blueprint(MailProg="/bin/true", version=goal.slurm_version)).plan()
         assert plan.edits == ()
+
+
+@pytest.mark.parametrize("after", range(1, 9))
+async def test_of_two_killed_applies_neither_is_taken_for_hand_edits(after: int) -> None:
+    world = FakeCluster.made_from(BASE)
+    await _killed(world, make_blueprint(SchedulerType="sched/builtin"), after)
+    await _killed(world, make_blueprint(MessageTimeout="44"), 1)
+    last = make_blueprint("c[1-4]")
+    assert (await planner(world, last).plan()).edits == ()
+    await apply(world, last)
+    assert world.as_wanted(last) == []
 
 
 async def _killed(world: FakeCluster, goal: Blueprint, after: int) -> None:

@@ -3,10 +3,11 @@
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcli.domain.blueprint import Blueprint, ConfigFile, from_dict, to_dict
+from hpcli.domain.blueprint import Blueprint, ConfigFile, from_dict, to_dict, with_goal
 from hpcli.errors import HpcliError
 from hpcli.providers.local.layout import Layout
 from hpcli.providers.local.own_files import write_files
@@ -34,23 +35,36 @@ class Kept:
     def states(self) -> Path:
         return self.layout.home / "state.kept"
 
-    def read(self, path: Path) -> Blueprint | None:
+    def applied(self) -> Blueprint | None:
         """Raises `HpcliError` when the file is damaged."""
+        return next(iter(self._read(self.applied_file)), None)
+
+    def pending(self) -> tuple[Blueprint, ...]:
+        """Goals that were begun since, the oldest first. Raises `HpcliError` when the file is damaged."""
+        return self._read(self.pending_file)
+
+    def write_applied(self, blueprint: Blueprint) -> None:
+        self._write(self.applied_file, (blueprint,))
+
+    def write_pending(self, goal: Blueprint) -> None:
+        self._write(self.pending_file, with_goal(self.pending(), goal))
+
+    def _read(self, path: Path) -> tuple[Blueprint, ...]:
         try:
-            return from_dict(json.loads(path.read_text()))
+            return tuple(map(from_dict, json.loads(path.read_text())))
         except FileNotFoundError:
-            return None
+            return ()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise HpcliError(
                 str(path), f"damaged: {error!r}", "remove it: the files as found then count as applied"
             ) from None
 
-    def write(self, path: Path, blueprint: Blueprint) -> None:
-        write_files([ConfigFile(str(path), json.dumps(to_dict(blueprint)), 0o600)])
+    def _write(self, path: Path, blueprints: Sequence[Blueprint]) -> None:
+        write_files([ConfigFile(str(path), json.dumps([to_dict(one) for one in blueprints]), 0o600)])
 
     def begin_anew(self, blueprint: Blueprint) -> None:
         """All of the cluster was just made from this one; an apply that did not end is over."""
-        self.write(self.applied_file, blueprint)
+        self.write_applied(blueprint)
         self.pending_file.unlink(missing_ok=True)
         names = {place.name for place in blueprint.places}
         for folder in self.layout.node("").glob("*"):

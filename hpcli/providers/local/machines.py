@@ -70,25 +70,25 @@ class LocalMachines:
             yield
 
     async def applied(self) -> Blueprint | None:
-        return self.kept.read(self.kept.applied_file)
+        return self.kept.applied()
 
     async def keep_applied(self, blueprint: Blueprint) -> None:
         """The record comes to know the nodes of the blueprint alone."""
         record = at_places(await self._wanted(self._spec_of(blueprint)), blueprint)
         with disk_errors(self.layout.home):
             (self.layout.home / "cluster.yaml").write_text(blueprint.spec_text)
-            self.kept.write(self.kept.applied_file, blueprint)
+            self.kept.write_applied(blueprint)
             write_record(self.layout.record, record)
             self.kept.pending_file.unlink(missing_ok=True)
 
-    async def pending(self) -> Blueprint | None:
-        return self.kept.read(self.kept.pending_file)
+    async def pending(self) -> tuple[Blueprint, ...]:
+        return self.kept.pending()
 
     async def keep_pending(self, goal: Blueprint) -> None:
         """From here on the record knows the nodes that come and those that go."""
         wanted = at_places(await self._wanted(self.spec), goal)
         with disk_errors(self.layout.home):
-            self.kept.write(self.kept.pending_file, goal)
+            self.kept.write_pending(goal)
             write_record(self.layout.record, both(wanted, self.record))
 
     async def read(self, wanted: Mapping[str, Sequence[str]]) -> Mapping[str, Mapping[str, FoundFile]]:

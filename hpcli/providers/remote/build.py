@@ -114,14 +114,14 @@ class RemoteBuild:
     async def _facts(self, places: Sequence[Place]) -> Mapping[str, Facts]:
         if places:
             self.progress.step(f"asking {len(places)} machines what they are")
-        facts = await self.machines.facts(places)
+        answers = await self.machines.answers(places)
         now, sizes = self.clock.now(), not self.ground.bound
-        told = ((one.name, complaint(one, facts[one.name], self.spec, now, sizes=sizes)) for one in places)
-        complaints = [f"{name}: {why}" for name, why in told if why]
-        if complaints:
-            more = f"; and {len(complaints) - MOST_TOLD} more" if len(complaints) > MOST_TOLD else ""
-            words = "; ".join(complaints[:MOST_TOLD]) + more
-            raise HpcliError(f"cluster {self.spec.name}", words, "nothing was changed on them")
+        facts = {name: answer for name, answer in answers.items() if isinstance(answer, Facts)}
+        faults = {name: answer for name, answer in answers.items() if isinstance(answer, HpcliError)}
+        told = {one.name: complaint(one, facts[one.name], self.spec, now, sizes=sizes) for one in places if one.name in facts}
+        complaints = {name: why for name, why in told.items() if why}
+        if faults or complaints:
+            raise _all_in_one(self.spec.name, faults, complaints)
         return facts
 
     async def _ingredients(self, places: Sequence[Place]) -> Ingredients:
@@ -173,6 +173,19 @@ class RemoteBuild:
         write_secret(self.home.spec, effective_text(self.spec))
         if complete and not self.ground.keeper_inside:
             KeeperBeside(self.home, self.spec.name, self.spec.provider, self.spec.node_names).start()
+
+
+def _all_in_one(cluster: str, faults: Mapping[str, HpcliError], complaints: Mapping[str, str]) -> HpcliError:
+    """Whatever is wrong with any machine; a fault that is alone keeps its class and hint."""
+    if len(faults) == 1 and not complaints:
+        return named(*next(iter(faults.items())))
+    lines = [f"{name}: {fault.subject}: {fault.message}" for name, fault in faults.items()]
+    lines += [f"{name}: {why}" for name, why in complaints.items()]
+    more = f"; and {len(lines) - MOST_TOLD} more" if len(lines) > MOST_TOLD else ""
+    kind = Unreachable if faults and not complaints else HpcliError
+    hints = dict.fromkeys(fault.hint for fault in faults.values() if fault.hint)
+    hint = "; ".join([*hints, "no machine was changed: mend that, then run the same command again"])
+    return kind(f"cluster {cluster}", "; ".join(lines[:MOST_TOLD]) + more, hint)
 
 
 def _same_machine(wanted: Place, known: Place | None) -> bool:

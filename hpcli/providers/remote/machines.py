@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from hpcli.domain.blueprint import Blueprint, ConfigFile, Place, Role, from_dict, to_dict
-from hpcli.errors import HpcliError, Unsafe
+from hpcli.domain.blueprint import Blueprint, ConfigFile, Place, Role, from_dict, to_dict, with_goal
+from hpcli.errors import HpcliError, NotFound, Unsafe
 from hpcli.machines import FoundFile
 from hpcli.ports import Progress
 from hpcli.providers.remote.bootstrap import Machine
@@ -81,30 +81,49 @@ class RemoteMachines:
         except HpcliError as error:
             if "held by" not in error.message:
                 raise
-            raise Unsafe(f"cluster {self.spec.name}", error.message, "wait for the other apply to end") from None
+            held = error.message.removeprefix("lock: ")
+            words = f"found its lock {held}, expected it free"
+            raise Unsafe(f"cluster {self.spec.name}", words, "wait for the other apply to end") from None
         try:
             yield
         finally:
             await context.__aexit__(None, None, None)
 
     async def applied(self) -> Blueprint | None:
-        return await self._kept(APPLIED)
+        return next(iter(await self._kept(APPLIED)), None)
 
     async def keep_applied(self, blueprint: Blueprint) -> None:
-        await self._keep(APPLIED, blueprint)
+        await self._keep(APPLIED, (blueprint,))
         await self.controller.remove([PENDING])
 
-    async def pending(self) -> Blueprint | None:
+    async def pending(self) -> tuple[Blueprint, ...]:
         return await self._kept(PENDING)
 
     async def keep_pending(self, goal: Blueprint) -> None:
-        await self._keep(PENDING, goal)
+        await self._keep(PENDING, with_goal(await self.pending(), goal))
 
     async def read(self, wanted: Mapping[str, Sequence[str]]) -> Mapping[str, Mapping[str, FoundFile]]:
-        return await self._each(wanted, lambda name: self.machine(name).read(wanted[name]))
+        """A machine that was installed anew has none of our files."""
+
+        async def read(name: str) -> Mapping[str, FoundFile]:
+            try:
+                return await self.machine(name).read(wanted[name])
+            except NotFound:
+                return {}
+
+        return await self._each(wanted, read)
 
     async def write(self, files: Mapping[str, Sequence[ConfigFile]]) -> None:
-        await self._each(files, lambda name: self.machine(name).write(files[name]))
+        """To a machine that was installed anew come our scripts first."""
+
+        async def write(name: str) -> None:
+            try:
+                await self.machine(name).write(files[name])
+            except NotFound:
+                await self.machine(name).push(self.release())
+                await self.machine(name).write(files[name])
+
+        await self._each(files, write)
 
     async def remove(self, paths: Mapping[str, Sequence[str]]) -> None:
         await self._each(paths, lambda name: self.machine(name).remove(paths[name]))
@@ -189,17 +208,16 @@ class RemoteMachines:
         if any(place.name == name and place.role is not Role.SPARE for place in self.places):
             await machine.script("retire", timeout=LONGEST_START)
 
-    async def _kept(self, path: str) -> Blueprint | None:
+    async def _kept(self, path: str) -> tuple[Blueprint, ...]:
         text = await self.controller.get(path)
-        if text is None:
-            return None
         try:
-            return from_dict(json.loads(text))
+            return tuple(map(from_dict, json.loads(text))) if text is not None else ()
         except (ValueError, KeyError, TypeError) as error:
             raise HpcliError(path, f"damaged: {error!r}", "put it back from a copy, or remove it") from None
 
-    async def _keep(self, path: str, blueprint: Blueprint) -> None:
-        await self.controller.write([ConfigFile(path, json.dumps(to_dict(blueprint)), 0o600, secret=True)])
+    async def _keep(self, path: str, blueprints: Sequence[Blueprint]) -> None:
+        text = json.dumps([to_dict(one) for one in blueprints])
+        await self.controller.write([ConfigFile(path, text, 0o600, secret=True)])
 
     async def _bootstrap(self, goal: Blueprint, name: str) -> float:
         machine, began = self.machine(name), time.monotonic()

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hpcli.domain.blueprint import Blueprint, ConfigFile, Place, Role
@@ -10,6 +11,8 @@ from hpcli.errors import HpcliError, NotFound, Unsafe
 from hpcli.ports import Transport
 from hpcli.providers.docker.containers import Containers
 from hpcli.providers.remote.blueprint import Fragments, Ingredients, Secrets, make_blueprint
+from hpcli.providers.remote.bootstrap import Machine
+from hpcli.providers.remote.facts import complaint
 from hpcli.providers.remote.ground import ClusterKey
 from hpcli.providers.remote.hosts import stand_in
 from hpcli.providers.remote.keeper_files import authorized_line, known_hosts_file
@@ -54,6 +57,7 @@ class HostsPower:
     user: str
     port: int
     local: Transport
+    now: Callable[[], float] = time.time
 
     async def reboot(self, node: str) -> None:
         """By the machine itself; by the site's command when it does not listen."""
@@ -81,23 +85,22 @@ class HostsPower:
 
     async def _replace(self, node: str) -> None:
         applied = await _applied(self.machines)
-        old = _place(applied, node)
-        new, spare = await self._another(applied, old)
-        await self._retire(node)
+        old = self.machines.machine(node)
+        new, spare = await self._another(applied, _place(applied, node))
         places = [new if place.name == node else place for place in applied.places if place.name != spare]
-        goal = await self._goal(applied, places, new)
-        self.machines.learn(goal.places)
-        await self.machines.bootstrap(goal, [node])
+        try:
+            goal = await self._goal(applied, places, new)
+            self.machines.learn(goal.places)
+            await self.machines.bootstrap(goal, [node])
+        except HpcliError:
+            # Nothing was taken from the old machine yet: the cluster is as it was applied.
+            self.machines.learn(applied.places)
+            await self._know_host_keys(applied, applied.places)
+            raise
+        await _retire(old)
         await self._tell_everybody(applied, goal, node)
         await self.machines.service("start", "all", [node])
         await self.machines.keep_applied(goal)
-
-    async def _retire(self, node: str) -> None:
-        """The broken machine must not come back under its old name; it may well be past listening."""
-        try:
-            await self.machines.machine(node).script("retire")
-        except HpcliError as error:
-            log.warning("the old machine of %s was not retired: %s", node, error)
 
     async def _another(self, applied: Blueprint, old: Place) -> tuple[Place, str]:
         """The place with its new machine, and the name of the spare that was taken, if it was one."""
@@ -115,9 +118,12 @@ class HostsPower:
         return stand_in(old, spare.address, spare.host_key), spare.name
 
     async def _goal(self, applied: Blueprint, places: Sequence[Place], new: Place) -> Blueprint:
-        await self._know_host_keys(applied, places)
+        """Raises `HpcliError` when the new machine does not let us in, or cannot be what the old one was."""
+        await self._know_host_keys(applied, [*places, _place(applied, new.name)])
         self.machines.learn(places)
         facts = (await self.machines.facts([new]))[new.name]
+        if unfit := complaint(new, facts, self.spec, self.now()):
+            raise HpcliError(f"node {new.name}", f"the new machine {new.address}: {unfit}", "give it another one")
         whole = replace(new, hostname=facts.hostname, systemd=facts.systemd)
         given = self._ingredients(applied)
         known = [whole if place.name == new.name else place for place in places]
@@ -163,6 +169,14 @@ class HostsPower:
             words = (answer.err.strip() or answer.out.strip() or f"ended with {answer.code}").splitlines()[-1]
             raise HpcliError(f"node {place.name}", f"{what}: {words}", f"run by hand: {' '.join(argv)}")
         return answer.out
+
+
+async def _retire(machine: Machine) -> None:
+    """The broken machine must not come back under its old name; it may well be past listening."""
+    try:
+        await machine.script("retire")
+    except HpcliError as error:
+        log.warning("the old machine of %s was not retired: %s", machine.name, error)
 
 
 async def _applied(machines: RemoteMachines) -> Blueprint:
