@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcli import app_context
 from hpcli.domain.settings import Address
 from hpcli.errors import HpcliError, NotFound, UsageFault, told
-from hpcli.ports import Clock, Controller, Credentials, Progress, SlurmGateway
+from hpcli.ports import Clock, Controller, Credentials, Progress, SlurmGateway, Transport
 from hpcli.transport.ask import RemoteController
 from hpcli.transport.process import LocalTransport
 
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from hpcli.providers.local.record import Record
     from hpcli.providers.local.stock import StockSlurm
     from hpcli.services.cluster import Readiness
+    from hpcli.services.log_files import LogFiles
     from hpcli.slurm.chosen import ChosenGateway
     from hpcli.spec.model import Spec
 
-CLUSTER_VARIABLE = "HPCLI_CLUSTER"
+CLUSTER_VARIABLE = app_context.CLUSTER_VARIABLE
 CLIENT = Path("/etc/hpcli/client.json")
 """On every machine of a cluster that hpcli set up."""
 
@@ -42,15 +44,30 @@ def clock() -> Clock:
 
 
 def slurm_gateway(cluster: str | None) -> SlurmGateway:
-    """The Slurm of the cluster named, else of HPCLI_CLUSTER, else of this machine. Raises `NotFound`."""
-    name = cluster or os.environ.get(CLUSTER_VARIABLE)
+    """The Slurm of the cluster named, HPCLI_CLUSTER, current context, else of this machine. Raises `NotFound`."""
+    return slurm_and_files(cluster)[0]
+
+
+def slurm_and_files(cluster: str | None) -> "tuple[SlurmGateway, LogFiles | None]":
+    """As `slurm_gateway`, and output files of its jobs as its login node sees them; None where that is this machine."""
+    name = app_context.meant(cluster)
     if not name or _lives_here(name):
-        return chosen_gateway("")
+        return chosen_gateway(""), None
+    login, slurm_conf = _way_to(name)
+    if login is None:
+        return chosen_gateway(slurm_conf), None
+    return app_context.gateway_over(login, slurm_conf), app_context.files_over(login)
+
+
+def _way_to(name: str) -> tuple[Transport | None, str]:
+    """The login node, None where commands run here; and the slurm.conf there, "" where Slurm finds it itself."""
+    if context := app_context.find(name):
+        return app_context.transport_of(context) if context.host else None, context.slurm_conf
     if is_remote(name):
         from hpcli import app_remote
 
-        return app_remote.slurm_gateway(name)
-    return chosen_gateway(str(layout_of(name).slurm_conf))
+        return app_remote.login(app_remote.record_of(name)), ""
+    return None, str(layout_of(name).slurm_conf)
 
 
 def chosen_gateway(slurm_conf: str) -> "ChosenGateway":
@@ -69,15 +86,17 @@ def is_remote(cluster: str) -> bool:
 
 def is_elsewhere(cluster: str | None) -> bool:
     """Whether commands for this cluster run on another machine than this one."""
-    name = cluster or os.environ.get(CLUSTER_VARIABLE)
-    return bool(name and not _lives_here(name) and is_remote(name))
+    name = app_context.meant(cluster)
+    return bool(name) and not _lives_here(name) and _way_to(name)[0] is not None
 
 
 def user_on(cluster: str | None) -> str:
     """Who we are on the cluster's login node."""
-    name = cluster or os.environ.get(CLUSTER_VARIABLE)
-    if not name or not is_elsewhere(name):
+    name = app_context.meant(cluster)
+    if not is_elsewhere(name):
         return getpass.getuser()
+    if context := app_context.find(name):
+        return app_context.user_on(context)
     from hpcli import app_remote
 
     return app_remote.record_of(name).reach.user or getpass.getuser()
@@ -160,11 +179,10 @@ def readiness(cluster: str, progress: Progress) -> "Readiness":
 
 
 def cluster_name(name: str | None) -> str:
-    """The cluster that is meant: named, else HPCLI_CLUSTER, else the only one. Raises `UsageFault`."""
+    """The cluster that is meant: named, HPCLI_CLUSTER, current context, else the only one. Raises `UsageFault`."""
     from hpcli.providers.local.clusters import list_built
 
-    chosen = name or os.environ.get(CLUSTER_VARIABLE)
-    if chosen:
+    if chosen := app_context.meant(name):
         return chosen
     if here := _here():
         return here.cluster
@@ -254,6 +272,8 @@ def controller(cluster: str | None) -> Controller:
     name = cluster_name(cluster)
     if _lives_here(name):
         return _controller_here()
+    if context := app_context.find(name):
+        return app_context.controller_of(context)
     if is_remote(name):
         from hpcli import app_remote
 

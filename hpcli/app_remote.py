@@ -137,6 +137,20 @@ async def bring_up(work: "RemoteBuild", clock: Clock) -> float:
     return clock.now() - begun
 
 
+async def revive(spec: "Spec", text: str, progress: Progress, clock: Clock) -> tuple[str, ...]:
+    """Start what of a docker cluster is off, make what is gone; says what was gone. Others are left as they are."""
+    from hpcli.services.revived import take_back
+
+    record = record_of(spec.name)
+    work = build(spec, text, progress, clock)
+    try:
+        gone = await work.revive(record.places, record.slurm_version)
+        await take_back(admin_gateway(spec.name), clock)
+        return gone
+    finally:
+        await work.machines.close()
+
+
 def what_down_removes(name: str) -> str:
     """In words, for whoever is asked whether to go on."""
     record = record_of(name)
@@ -154,7 +168,7 @@ async def take_down(name: str, progress: Progress, clock: Clock) -> None:
     work = build(parse_spec(text, str(home.spec)), text, progress, clock)
     keeper_beside(home, work.spec).stop()
     try:
-        await work.down(record.places)
+        await work.down(await work.places_now(record.places))
     finally:
         await work.machines.close()
 

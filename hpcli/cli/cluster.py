@@ -72,6 +72,8 @@ def up(options: Options, spec: str, yes: bool) -> None:
     path = app.spec_path(spec)
     wanted = app.load_spec(path)
     if app_clusters.stands(wanted.name, path.read_text(encoding="utf-8-sig")):
+        if wanted.provider == "docker":
+            _revive(wanted, path, progress)
         change_standing(options, path, yes=yes)
         return
     hosts: Mapping[str, float] = {}
@@ -85,6 +87,16 @@ def up(options: Options, spec: str, yes: bool) -> None:
     told = {"hosts": {host: round(took, 2) for host, took in hosts.items()}} if hosts else {}
     lines = (f"cluster {name} {what}", *_host_lines(hosts), f"use it: export HPCLI_CLUSTER={name}")
     Output(options).result({**data, **told}, "\n".join(lines))
+
+
+def _revive(wanted: "Spec", path: Path, progress: StderrProgress) -> None:
+    """What is off or gone of the containers is the first thing to mend: a plan asks them all."""
+    from hpcli import app_remote
+
+    try:
+        asyncio.run(app_remote.revive(wanted, path.read_text(), progress, app.clock()))
+    finally:
+        progress.done()
 
 
 def _host_lines(hosts: Mapping[str, float]) -> Iterator[str]:

@@ -2,21 +2,24 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from hpcli.app import clock, is_elsewhere, slurm_gateway, user_on
+from hpcli.app import clock, is_elsewhere, slurm_and_files, slurm_gateway, user_on
 from hpcli.cli.confirm import confirm
 from hpcli.cli.options import Options, common_options, long_common_options
 from hpcli.cli.output import Column, Output
 from hpcli.domain.job import Job
 from hpcli.errors import NotFound, UsageFault
+from hpcli.ports import SlurmGateway
 from hpcli.services import logs as log_service
 from hpcli.services.jobs import QueueRow, find_active, raise_if_failed, wait_outcome
 from hpcli.services.jobs import queue as list_queue
 from hpcli.services.logs import Follower, LogText, read_logs
 from hpcli.services.submission import Submission, parse_submission
+from hpcli.services.waiting import wait_for_end, without_wait
 
 STATE_STYLES = {
     "RUNNING": "green",
@@ -63,7 +66,8 @@ def submit(options: Options, submission: Submission) -> None:
 
     Every option of sbatch works as it does there and is passed on untouched. Ours have long names only, because the
     short ones are sbatch's: -C is its --constraint, -q its --qos. Variables of an outer job (SLURM_*, SBATCH_*,
-    PMIX_*) do not leak in; SLURM_CONF does. Without a script, one is read from standard input.
+    PMIX_*) do not leak in; SLURM_CONF does. Without a script, one is read from standard input. To a cluster behind
+    a login node the script travels; files that it names must be there.
 
     \b
     Examples:
@@ -72,14 +76,29 @@ def submit(options: Options, submission: Submission) -> None:
       hpcli submit -N 2 -- srun python train.py
       hpcli submit --cluster NAME -a 0-9 sweep.sh
     """
-    gateway = slurm_gateway(options.cluster)
+    gateway, out = slurm_gateway(options.cluster), Output(options)
     words, script = submission.sbatch, _script_from_stdin() if submission.reads_stdin else ""
-    if submission.script and is_elsewhere(options.cluster):
-        words, script = submission.carried(), _script_text(submission.script[0])
+    if is_elsewhere(options.cluster):
+        if submission.script:
+            words, script = submission.carried(), _script_text(submission.script[0])
+        asyncio.run(_submit_there(out, gateway, without_wait(submission, words), script, waits=submission.waits))
+        return
     job_id = asyncio.run(gateway.submit(words, script=script))
-    Output(options).result({"job": job_id}, job_id)
+    out.result({"job": job_id}, job_id)
     if submission.waits:
         asyncio.run(wait_outcome(gateway, job_id))
+
+
+async def _submit_there(out: Output, gateway: SlurmGateway, words: Sequence[str], script: str, *, waits: bool) -> None:
+    """The job's id is out at once, so that it is known whatever becomes of the connection."""
+    job_id = await gateway.submit(words, script=script)
+    if not (waits and out.options.json):
+        out.result({"job": job_id}, job_id)
+        out.stdout.flush()
+    if waits:
+        await wait_for_end(gateway, clock(), job_id, out.note)
+        if out.options.json:
+            out.result({"job": job_id}, job_id)
 
 
 @click.command(context_settings=_SETTINGS)
@@ -111,7 +130,8 @@ def queue(options: Options, everybody: bool, user: str | None) -> None:
 def logs(options: Options, job: str, follow: bool, lines: int) -> None:
     """Show the end of what a job wrote to its output files, or follow it.
 
-    Following goes on through requeues and ends with the job; the exit code is 7 when the job failed.
+    Following goes on through requeues and ends with the job; the exit code is 7 when the job failed. Behind a login
+    node the files are read there, and a connection that breaks is taken up where it was.
 
     \b
     Examples:
@@ -120,11 +140,11 @@ def logs(options: Options, job: str, follow: bool, lines: int) -> None:
       hpcli logs -n 0 123 > all.txt
     """
     out = Output(options)
-    gateway = slurm_gateway(options.cluster)
+    gateway, files = slurm_and_files(options.cluster)
     if not follow:
-        _show_logs(out, asyncio.run(read_logs(gateway, job, lines)))
+        _show_logs(out, asyncio.run(read_logs(gateway, job, lines, files)))
         return
-    follower = Follower(gateway, clock(), job, _writer(out), out.note)
+    follower = Follower(gateway, clock(), job, _writer(out), out.note, files)
     ended = asyncio.run(follower.follow(lines))
     for one in ended:
         raise_if_failed(one)

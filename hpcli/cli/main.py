@@ -34,6 +34,7 @@ COMMANDS = {
     "cluster": Lazy("hpcli.cli.cluster:cluster", "Bring clusters up and down; check and render cluster.yaml."),
     "job": Lazy("hpcli.cli.main:job", "Submit, list, read and cancel jobs."),
     "node": Lazy("hpcli.cli.main:node", "See the nodes of the cluster."),
+    "context": Lazy("hpcli.cli.context:context", "Give clusters names, here or behind a login node; choose one."),
     "recovery": Lazy("hpcli.cli.recovery:recovery", "See what is being repaired and why; reset the breaker; pause."),
     "doctor": Lazy("hpcli.cli.doctor:doctor", "Say what is right and what is wrong here."),
     "demo": Lazy("hpcli.cli.demo:demo", "Watch a cluster lose a node in mid-training, and heal."),
@@ -108,7 +109,7 @@ def command_name(args: Sequence[str]) -> str:
             next(rest, None)
         elif not arg.startswith("-"):
             words.append(arg)
-    named = words[:1] if not words or words[0] not in ("cluster", "job", "node", "recovery") else words[:2]
+    named = words[:1] if not words or words[0] not in ("cluster", "context", "job", "node", "recovery") else words[:2]
     return " ".join(named)
 
 

@@ -74,7 +74,7 @@ class Tail:
 
 
 class LocalFiles:
-    """Files of this machine. Implements `LogFiles`."""
+    """Files of this machine. Implements `LogFiles`; without a clock it waits for nothing."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock

@@ -64,9 +64,10 @@ printf %s "$known" | while IFS= read -r line; do
     number=$((number + 1))
 done
 """
-"""Input: how often to look, the most bytes of a file; then per file INODE FROM PATH: inode 0 for one not yet seen, a
-minus before that of one that has gone; FROM is the byte to begin at, or -N for the last N lines. Output per file that is there: `@ NUMBER INODE FROM SIZE` and
-the bytes from there on, or `! NUMBER WHY`."""
+"""Input: how often to look, the most bytes of a file; then per file INODE FROM PATH. Inode 0 is one not yet seen, a
+minus before it one that has gone; FROM is the byte to begin at, or -N for the last N lines. Output per file that is
+there: `@ NUMBER INODE FROM SIZE` and the bytes from there on, or `! NUMBER WHY`.
+"""
 
 
 @dataclass(slots=True)

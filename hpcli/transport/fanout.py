@@ -5,6 +5,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
+from ClusterShell.NodeSet import NodeSet
+
 from hpcli.errors import HpcliError, Unreachable
 
 Result = TypeVar("Result")
@@ -58,9 +60,15 @@ def _named(host: str, fault: HpcliError) -> HpcliError:
 
 
 def _together(faults: Mapping[str, HpcliError]) -> HpcliError:
-    named = [_named(host, fault) for host, fault in faults.items()]
-    listed = [f"{fault.subject}: {fault.message}" for fault in named[:LISTED]]
-    if len(named) > LISTED:
-        listed.append(f"and {len(named) - LISTED} more")
-    kind = Unreachable if all(isinstance(fault, Unreachable) for fault in named) else HpcliError
-    return kind(f"{len(named)} hosts", "; ".join(listed), named[0].hint)
+    """One line for hosts that say the same; their names are folded."""
+    told: dict[str, list[str]] = {}
+    for host, fault in faults.items():
+        own = {host, f"host {host}"}
+        words = fault.message if fault.subject in own else f"{fault.subject}: {fault.message}"
+        told.setdefault(words, []).append(host)
+    lines = [f"{NodeSet.fromlist(hosts)}: {words}" for words, hosts in list(told.items())[:LISTED]]
+    if len(told) > LISTED:
+        lines.append(f"and {sum(map(len, list(told.values())[LISTED:]))} more")
+    kind = Unreachable if all(isinstance(fault, Unreachable) for fault in faults.values()) else HpcliError
+    message = "failed" + "".join(f"\n  {line}" for line in lines)
+    return kind(f"{len(faults)} hosts", message, next(iter(faults.values())).hint)

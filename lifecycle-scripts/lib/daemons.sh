@@ -18,8 +18,10 @@ find_service() {
 
 daemon_start() {
     local name=$1 out=$LOGS/$1.out
-    ! daemon_pid "$name" >/dev/null || return 0
     find_service "$name"
+    alone
+    ! daemon_pid "$name" >/dev/null || { free && return; }
+    [[ -z $STARTING_ALL || $STARTING_ALL == "$(last_stop)" ]] || die "service $name: not started, since all were stopped meanwhile"
     [[ -x ${COMMAND[0]} ]] || die "service $name: found no program ${COMMAND[0]}"
     id_of passwd "$USER" >/dev/null || die "service $name: found no user $USER"
     mkdir -p "$SERVICES" "$LOGS"
@@ -32,7 +34,28 @@ daemon_start() {
         as_user setsid "${COMMAND[@]}" >>"$out" 2>&1 </dev/null 3>&- 9>&- &
     fi
     remember "$name" $!
-    wait_until_up "$name"
+    free
+}
+
+# One change at a time: a machine's start and a person may both be at it. Nobody waits for those who merely wait.
+alone() {
+    mkdir -p "$RUN"
+    exec 9>>"$RUN/service.lock"
+    flock -w 120 9 || die "service: another start or stop has been at work for 2 minutes"
+}
+
+free() { exec 9>&-; }
+
+# A start of all ends where a stop of all came in.
+STARTING_ALL=
+last_stop() { cat "$RUN/last_stop" 2>/dev/null || echo never; }
+since_the_last_stop() { STARTING_ALL=$(last_stop); }
+
+end_starts() {
+    has_systemd && return
+    alone
+    new_uuid >"$RUN/last_stop"
+    free
 }
 
 # A container's slurmd tells slurmctld that its machine has started; the kernel's own start time would not.
@@ -110,12 +133,14 @@ daemon_signal() {
 # Only the daemon itself: slurmd's stepds, and so its jobs, live on. Those that write state get time for it.
 daemon_stop() {
     local pid limit=5
-    pid=$(daemon_pid "$1") || { rm -f "$SERVICES/$1" && return; }
+    alone
+    pid=$(daemon_pid "$1") || { rm -f "$SERVICES/$1" && free && return; }
     case $1 in slurmctld | slurmdbd | mariadb) limit=30 ;; esac
     kill -TERM "$pid" 2>/dev/null || true
     until_gone "$1" "$limit" || kill -KILL "$pid" 2>/dev/null || true
     until_gone "$1" 5 || die "service $1: found pid $pid still there after SIGKILL"
     rm -f "$SERVICES/$1"
+    free
 }
 
 until_gone() {
@@ -134,10 +159,14 @@ daemon_status() {
 }
 
 # Wait until others can use it, or it has ended.
-wait_until_up() {
+daemon_wait() {
     local name=$1 end=$((SECONDS + LONGEST_START)) words
+    find_service "$name"
     until is_up "$name"; do
         if ! daemon_pid "$name" >/dev/null; then
+            # A stop removes its file before it lets go.
+            alone && free
+            [[ -e $SERVICES/$name ]] || die "service $name: stopped while it started"
             words=$("$HERE/last-words" "$name" 2>/dev/null || true)
             die "service $name: ended at its start: ${words:-without a word} (log: $LOGS/$name.out)"
         fi

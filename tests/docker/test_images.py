@@ -106,6 +106,17 @@ def test_a_job_outlives_slurmd(standing: Lab) -> None:
     until(lambda: login.sh(f"squeue -h -j {job} -o %T 2>/dev/null || true").strip() == "")
 
 
+def test_the_gate_has_its_folder_and_closes(standing: Lab) -> None:
+    login, node = standing.machines["login"], standing.machines["c1"]
+    node.sh("echo 'fail xid79' >/run/hpcli/c1/verdict")
+    job = login.sh("cd /tmp; sbatch --parsable -w c1 -o /dev/null --wrap true", user="alice").strip()
+    until(lambda: "drain" in login.sh("sinfo -h -n c1 -o %T"))
+    login.run("scancel", job)
+    node.sh("rm /run/hpcli/c1/verdict")
+    standing.machines["ctl"].run("scontrol", "update", "nodename=c1", "state=resume")
+    until(lambda: login.sh("sinfo -h -n c1 -o %T").strip() == "idle")
+
+
 def test_a_kept_service_is_started_again_and_stops_for_good(standing: Lab) -> None:
     node = standing.machines["c1"]
     sleeper = "pgrep -f '^/bin/sleep 1000000'"

@@ -266,8 +266,9 @@ files.site:/export/home /home nfs noatime,_netdev,nofail 0 0
     step compute/20-pam
     [ "$status" = 1 ]
     [ "$(cat "$HPCLI_ROOT/etc/pam.d/sshd")" = '@include common-account' ]
-    mkdir -p "$HPCLI_ROOT/usr/lib/x86_64-linux-gnu/security"
-    touch "$HPCLI_ROOT"/usr/lib/x86_64-linux-gnu/security/pam_{access,slurm_adopt}.so
+    # Debian's packages use both folders.
+    mkdir -p "$HPCLI_ROOT"/usr/lib/x86_64-linux-gnu/security "$HPCLI_ROOT/lib/security"
+    touch "$HPCLI_ROOT/usr/lib/x86_64-linux-gnu/security/pam_access.so" "$HPCLI_ROOT/lib/security/pam_slurm_adopt.so"
     step compute/20-pam
     [ "$(tail -n 2 "$HPCLI_ROOT/etc/pam.d/sshd" | head -n 1)" = 'account required pam_slurm_adopt.so' ]
     [ "$(cat "$HPCLI_ROOT/etc/hpcli/pam-access.conf")" = $'+:root:ALL\n+:ops:ALL\n-:ALL:ALL' ]
@@ -288,6 +289,21 @@ files.site:/export/home /home nfs noatime,_netdev,nofail 0 0
     step common/80-instance
     [ "$(cat "$HPCLI_ROOT/var/lib/hpcli/instance_id")" = "$first" ]
     [ "${#first}" = 36 ]
+}
+
+@test "units are enabled at once, and MariaDB's socket is off" {
+    mkdir -p "$HPCLI_ROOT/run/systemd/system" "$HPCLI_ROOT/etc/tmpfiles.d"
+    printf 'munge\nmariadb\nslurmctld\n' >"$HPCLI_ROOT/etc/hpcli/services.tsv"
+    program systemctl 'echo "$*" >>$CALLS; [[ $1 != is-enabled || $3 == munge.service ]]'
+    conf controller HPCLI_ACCOUNTING=embedded
+    step common/90-units
+    [ "$status" = 0 ]
+    [ "$(grep -c '^enable' "$CALLS")" = 1 ]
+    grep -qx 'enable mariadb.service slurmctld.service' "$CALLS"
+    grep -qx 'disable --now mariadb.socket' "$CALLS"
+    conf compute
+    step common/90-units
+    grep -qx 'd /run/hpcli/c1 0755 root root' "$HPCLI_ROOT/etc/tmpfiles.d/hpcli.conf"
 }
 
 # sent NAME=TEXT...: a tar for `files write`.
@@ -405,6 +421,53 @@ sent() {
     run "$HERE/service" status thing
     [ "$status" = 0 ]
     run "$HERE/service" stop all
+}
+
+# slurmd runs, but never listens: its port is nobody's.
+slurmd_that_hangs() {
+    program slurmd 'exec /bin/sleep 600'
+    printf 'slurmd\troot\tno\t%s/slurmd -D\nthing\troot\tyes\t/bin/sleep 600\n' "$BIN" >"$HPCLI_ROOT/etc/hpcli/services.tsv"
+    echo 'SlurmdPort=1' >"$HPCLI_ROOT/etc/slurm/slurm.conf"
+}
+
+@test "a slurmd that does not come up holds up nobody, and is named" {
+    slurmd_that_hangs
+    HPCLI_LONGEST_START=1 run "$HERE/service" start all
+    [ "$status" = 1 ]
+    [[ $output == 'service slurmd: found it not ready after 1 s: '* ]]
+    run "$HERE/service" status thing
+    [ "$status" = 0 ]
+    run "$HERE/service" stop all
+}
+
+@test "a machine's own start waits for no slurmd" {
+    slurmd_that_hangs
+    mkdir -p "$HPCLI_ROOT/var/lib/hpcli" && touch "$HPCLI_ROOT/var/lib/hpcli/ready"
+    run timeout 10 "$HERE/service" boot
+    [ "$status" = 0 ]
+    [ "${#lines[@]}" = 0 ]
+    [ -s "$HPCLI_ROOT/run/hpcli/boot_id" ]
+    [ -d "$HPCLI_ROOT/run/hpcli/c1" ]
+    grep -qx 'sleep' "/proc/$(cut -d' ' -f1 "$HPCLI_ROOT/run/hpcli/services/slurmd")/comm"
+    run "$HERE/service" stop all
+    [ "$status" = 0 ]
+}
+
+@test "a stop of all does not wait behind a start, which then starts nothing more" {
+    slurmd_that_hangs
+    # One that others stand on is waited for before the next.
+    sed -i 's/^slurmd/slurmctld/' "$HPCLI_ROOT/etc/hpcli/services.tsv"
+    echo 'SlurmctldPort=1' >"$HPCLI_ROOT/etc/slurm/slurm.conf"
+    "$HERE/service" start all 2>"$BATS_TEST_TMPDIR/said" &
+    local starting=$! code=0
+    until [ -e "$HPCLI_ROOT/run/hpcli/services/slurmctld" ]; do sleep 0.05; done
+    run timeout 10 "$HERE/service" stop all
+    [ "$status" = 0 ]
+    wait "$starting" || code=$?
+    [ "$code" = 1 ]
+    grep -q 'service slurmctld: stopped while it started; service thing: not started, since all were stopped' "$BATS_TEST_TMPDIR/said"
+    run "$HERE/service" status thing
+    [ "$status" = 1 ]
 }
 
 @test "fragments of prolog and epilog run in order, and the first that fails decides" {

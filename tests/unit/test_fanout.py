@@ -79,9 +79,17 @@ async def test_several_faults_are_listed_and_nobody_is_cancelled() -> None:
         await fanout({**work, "last": slow})
     assert ended == ["slow"]
     assert caught.value.subject == "12 hosts"
-    assert caught.value.message.startswith("c0: ssh: refused; c1: ssh: refused; ")
-    assert caught.value.message.endswith("c9: ssh: refused; and 2 more")
+    assert caught.value.message == "failed\n  c[0-11]: ssh: refused"
     assert caught.value.hint == "start sshd"
+
+
+async def test_hosts_with_faults_of_their_own_have_a_line_each() -> None:
+    work = {f"c{number}": fails(Unreachable(f"host c{number}", f"refused {number}")) for number in range(12)}
+    with pytest.raises(Unreachable) as caught:
+        await fanout(work)
+    lines = caught.value.message.splitlines()
+    assert lines[:2] == ["failed", "  c0: refused 0"]
+    assert lines[-2:] == ["  c9: refused 9", "  and 2 more"]
 
 
 async def test_mixed_faults_are_a_plain_error() -> None:

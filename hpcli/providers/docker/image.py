@@ -41,7 +41,7 @@ async def built_image(transport: Transport, script: Path | None, series: str, pr
             "found no docker-slurm/ to build an image from: hpcli runs as an installed package",
             "set docker.image in cluster.yaml, or run hpcli from a checkout",
         )
-    progress.step(f"image for Slurm {series}: the first build takes minutes")
+    progress.step(f"looking for the image of Slurm {series}; a first build takes minutes")
     done = await transport.run([str(script), series, "slurm"], timeout=BUILD_LIMIT)
     words = done.out.split()
     if done.code or not words:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcli.domain.blueprint import Blueprint, Place, Role
-from hpcli.errors import HpcliError, UsageFault
+from hpcli.errors import HpcliError, Unreachable, Unsafe, UsageFault
 from hpcli.ports import Clock, Progress
 from hpcli.providers.remote.blueprint import Fragments, Ingredients, Secrets, common_series, make_blueprint
 from hpcli.providers.remote.facts import Facts, complaint
@@ -75,13 +75,65 @@ class RemoteBuild:
         names = [place.name for place in self.machines.places if place.role is role]
         return next((name for name in names if name in error.message), names[0])
 
+    async def revive(self, places: Sequence[Place], version: str) -> tuple[str, ...]:
+        """Start machines of ours that are off, and set those up anew that are gone; says which were gone.
+
+        Raises `Unsafe` when the controller's is: what slurmctld knew went with it.
+        """
+        self.machines.learn(places)
+        gone = await self.ground.missing(places)
+        controller = next(place.name for place in places if place.role is Role.CONTROLLER)
+        if controller in gone:
+            raise Unsafe(
+                f"cluster {self.spec.name}",
+                f"found its controller's machine {controller} gone, expected it: slurmctld's state went with it",
+                f"begin anew: hpcli cluster down {self.spec.name}, then hpcli cluster up",
+            )
+        await self.ground.places(self.spec, places)
+        await self.ground.make(places)
+        applied = await self.machines.applied()
+        if gone and applied:
+            await self.machines.bootstrap(applied, gone)
+            await self.machines.service("start", "all", gone)
+        self.remember(places, version, complete=True)
+        return gone
+
+    async def places_now(self, known: Sequence[Place]) -> tuple[Place, ...]:
+        """The machines as the controller knows them, which may have replaced some; as known here if it is silent."""
+        self.machines.learn(known)
+        with suppress(HpcliError):
+            applied = await self.machines.applied()
+            return applied.places if applied else tuple(known)
+        return tuple(known)
+
     async def down(self, places: Sequence[Place]) -> None:
-        """Stop everything of ours, remove what we made, forget the cluster."""
+        """Stop everything of ours, remove what we made, forget the cluster. Safe to repeat."""
         self.machines.learn(places)
         if not self.ground.bound:
-            await self.machines.retire([place.name for place in places])
+            await self._leave(await self._present(places))
         await self.ground.destroy()
         shutil.rmtree(self.home.folder)
+
+    async def _present(self, places: Sequence[Place]) -> Sequence[Place]:
+        """The keeper may have put other machines in their places since; the controller's machine knows."""
+        try:
+            applied = await self.machines.applied()
+        except HpcliError:
+            return places
+        return applied.places if applied else places
+
+    async def _leave(self, places: Sequence[Place]) -> None:
+        """Take everything of ours off machines that stay. A later call goes on with those that did not answer."""
+        self.remember(places, complete=False)
+        self.machines.learn(places)
+        if key := await self.ground.cluster_key():
+            controller = next(place for place in places if place.role is Role.CONTROLLER)
+            self.machines.authorize = authorized_line(key, controller)
+        try:
+            await self.machines.retire([place.name for place in places])
+        except HpcliError as error:
+            hint = f"the others are clean; mend that and run the same again; gone for good? remove {self.home.folder}"
+            raise type(error)(error.subject, error.message, hint) from None
 
     async def _blueprint(self, places: Sequence[Place], applied: Blueprint | None) -> Blueprint:
         """Machines that are known need not be asked again."""
@@ -114,11 +166,10 @@ class RemoteBuild:
     async def _facts(self, places: Sequence[Place]) -> Mapping[str, Facts]:
         if places:
             self.progress.step(f"asking {len(places)} machines what they are")
-        answers = await self.machines.answers(places)
+        facts, faults = await self.machines.answers(places)
         now, sizes = self.clock.now(), not self.ground.bound
-        facts = {name: answer for name, answer in answers.items() if isinstance(answer, Facts)}
-        faults = {name: answer for name, answer in answers.items() if isinstance(answer, HpcliError)}
-        told = {one.name: complaint(one, facts[one.name], self.spec, now, sizes=sizes) for one in places if one.name in facts}
+        answered = [one for one in places if one.name in facts]
+        told = {one.name: complaint(one, facts[one.name], self.spec, now, sizes=sizes) for one in answered}
         complaints = {name: why for name, why in told.items() if why}
         if faults or complaints:
             raise _all_in_one(self.spec.name, faults, complaints)
@@ -178,7 +229,8 @@ class RemoteBuild:
 def _all_in_one(cluster: str, faults: Mapping[str, HpcliError], complaints: Mapping[str, str]) -> HpcliError:
     """Whatever is wrong with any machine; a fault that is alone keeps its class and hint."""
     if len(faults) == 1 and not complaints:
-        return named(*next(iter(faults.items())))
+        name, fault = next(iter(faults.items()))
+        return type(fault)(f"{name}: {fault.subject}", fault.message, fault.hint)
     lines = [f"{name}: {fault.subject}: {fault.message}" for name, fault in faults.items()]
     lines += [f"{name}: {why}" for name, why in complaints.items()]
     more = f"; and {len(lines) - MOST_TOLD} more" if len(lines) > MOST_TOLD else ""

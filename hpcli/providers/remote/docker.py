@@ -57,6 +57,10 @@ class DockerGround:
         self.progress.step(f"making {len(places)} containers")
         await self.containers.make(self._shape, places)
 
+    async def missing(self, places: Sequence[Place], /) -> tuple[str, ...]:
+        there = {one.name for one in await self.containers.found()}
+        return tuple(place.name for place in places if place.name not in there)
+
     async def remove(self, names: Sequence[str]) -> None:
         await self.containers.remove(names)
 

@@ -66,7 +66,22 @@ def parse_facts(text: str) -> Facts:
 
 
 def complaint(place: Place, facts: Facts, spec: Spec, now: float, *, sizes: bool = True) -> str:
-    """Why this machine cannot be what the spec wants of it; "" when it can. Containers lie about `sizes`."""
+    """All reasons why this machine cannot be what the spec wants; "" when it can. Containers lie about `sizes`."""
+    found = [_system_complaint(facts, spec)]
+    if facts.uid != 0 and not facts.sudo:
+        found.append("found no passwordless sudo, expected root or sudo -n")
+    if facts.disk_free_mib < LEAST_DISK:
+        found.append(f"found {facts.disk_free_mib} MiB free below /opt, expected at least {LEAST_DISK}")
+    if abs(facts.epoch - now) > MAX_SKEW:
+        found.append(
+            f"found its clock {facts.epoch - now:+.0f} s off, expected at most {MAX_SKEW:.0f} s (munge refuses more)"
+        )
+    if sizes and place.role is Role.COMPUTE:
+        found += _size_complaints(place, facts, spec)
+    return ", and ".join(filter(None, found))
+
+
+def _system_complaint(facts: Facts, spec: Spec) -> str:
     wanted = spec.slurm.version
     if facts.os_id not in ("debian", "ubuntu"):
         return f"found {facts.os_id or 'an unknown system'} {facts.os_version}, expected Debian or Ubuntu"
@@ -74,19 +89,13 @@ def complaint(place: Place, facts: Facts, spec: Spec, now: float, *, sizes: bool
         return f"found {facts.os_id} {facts.codename} without Slurm, expected Debian 12, 13 or sid, or Slurm installed"
     if wanted and facts.series != wanted:
         return f"found Slurm {facts.series} ({facts.codename}), expected {wanted} as slurm.version says"
-    if facts.uid != 0 and not facts.sudo:
-        return "found no passwordless sudo, expected root or sudo -n"
-    if facts.disk_free_mib < LEAST_DISK:
-        return f"found {facts.disk_free_mib} MiB free below /opt, expected at least {LEAST_DISK}"
-    if abs(facts.epoch - now) > MAX_SKEW:
-        return f"found its clock {facts.epoch - now:+.0f} s off, expected at most {MAX_SKEW:.0f} s (munge refuses more)"
-    return _size_complaint(place, facts, spec) if sizes and place.role is Role.COMPUTE else ""
-
-
-def _size_complaint(place: Place, facts: Facts, spec: Spec) -> str:
-    node = spec.node(place.name)
-    if facts.cpus < node.cpus:
-        return f"found {facts.cpus} CPUs, expected {node.cpus} as the spec says"
-    if facts.memory_mib < node.memory:
-        return f"found {facts.memory_mib} MiB of memory, expected {node.memory} as the spec says"
     return ""
+
+
+def _size_complaints(place: Place, facts: Facts, spec: Spec) -> list[str]:
+    node, found = spec.node(place.name), []
+    if facts.cpus < node.cpus:
+        found.append(f"found {facts.cpus} CPUs, expected {node.cpus} as the spec says")
+    if facts.memory_mib < node.memory:
+        found.append(f"found {facts.memory_mib} MiB of memory, expected {node.memory} as the spec says")
+    return found

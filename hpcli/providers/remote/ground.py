@@ -50,6 +50,10 @@ class Ground(Protocol):
         """Make those that are missing; each answers on SSH when this returns. Safe to repeat."""
         ...
 
+    async def missing(self, places: Sequence[Place], /) -> tuple[str, ...]:
+        """Which of these machines, all of our making, are there no more."""
+        ...
+
     async def remove(self, names: Sequence[str]) -> None:
         """Remove machines that we made; others are left as they are."""
         ...

@@ -47,6 +47,9 @@ class HostsGround:
     async def make(self, places: Sequence[Place]) -> None:
         """They are there."""
 
+    async def missing(self, _places: Sequence[Place], /) -> tuple[str, ...]:
+        return ()
+
     async def remove(self, names: Sequence[str]) -> None:
         """They are somebody else's."""
 

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -186,6 +186,20 @@ class RemoteMachines:
         """Facts of each machine, asked or foreseen."""
         return await self._each([place.name for place in places], self._facts_of(places))
 
+    async def answers(self, places: Sequence[Place]) -> tuple[Mapping[str, Facts], Mapping[str, HpcliError]]:
+        """Facts of those that give them, and of the others the reason."""
+        facts, faults = self._facts_of(places), dict[str, HpcliError]()
+
+        async def answer(name: str) -> Facts | None:
+            try:
+                return await facts(name)
+            except HpcliError as error:
+                faults[name] = error
+                return None
+
+        found = await self._each([place.name for place in places], answer)
+        return {name: one for name, one in found.items() if one}, faults
+
     async def host_keys(self, places: Sequence[Place]) -> Mapping[str, str]:
         """Each machine's own word for its public host key, over a connection that was verified already."""
         return await self._each([place.name for place in places], lambda name: self.machine(name).host_key())
@@ -206,7 +220,9 @@ class RemoteMachines:
         if self.authorize:
             await machine.authorize("remove", self.authorize)
         if any(place.name == name and place.role is not Role.SPARE for place in self.places):
-            await machine.script("retire", timeout=LONGEST_START)
+            # Without our scripts it is retired already, or was installed anew.
+            with suppress(NotFound):
+                await machine.script("retire", timeout=LONGEST_START)
 
     async def _kept(self, path: str) -> tuple[Blueprint, ...]:
         text = await self.controller.get(path)

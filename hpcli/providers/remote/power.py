@@ -97,10 +97,18 @@ class HostsPower:
             self.machines.learn(applied.places)
             await self._know_host_keys(applied, applied.places)
             raise
-        await _retire(old)
+        await self._retire(old)
         await self._tell_everybody(applied, goal, node)
         await self.machines.service("start", "all", [node])
         await self.machines.keep_applied(goal)
+
+    async def _retire(self, old: Machine) -> None:
+        """The broken machine must not come back under its old name; it may well be past listening."""
+        try:
+            await old.script("retire")
+            await old.authorize("remove", self.machines.authorize)
+        except HpcliError as error:
+            log.warning("the old machine of %s was not retired: %s", old.name, error)
 
     async def _another(self, applied: Blueprint, old: Place) -> tuple[Place, str]:
         """The place with its new machine, and the name of the spare that was taken, if it was one."""
@@ -157,6 +165,8 @@ class HostsPower:
         }
         try:
             await self.machines.write({host: files for host, files in changed.items() if files})
+            # Names in /etc/hosts are the scripts' work.
+            await self.machines.rerun(goal, [host for host, files in changed.items() if _renamed(files)])
         except HpcliError as error:
             # A second machine that is broken must not keep this one from being replaced: the next apply reaches it.
             log.warning("not told of the new machine: %s", error)
@@ -171,20 +181,16 @@ class HostsPower:
         return answer.out
 
 
-async def _retire(machine: Machine) -> None:
-    """The broken machine must not come back under its old name; it may well be past listening."""
-    try:
-        await machine.script("retire")
-    except HpcliError as error:
-        log.warning("the old machine of %s was not retired: %s", machine.name, error)
-
-
 async def _applied(machines: RemoteMachines) -> Blueprint:
     applied = await machines.applied()
     if applied is None:
         raise NotFound("applied", "found no blueprint of this cluster, expected the one of its last apply")
     machines.learn(applied.places)
     return applied
+
+
+def _renamed(files: Sequence[ConfigFile]) -> bool:
+    return any(file.path == "/etc/hpcli/hosts" for file in files)
 
 
 def _place(blueprint: Blueprint, node: str) -> Place:
