@@ -168,7 +168,7 @@ async def take_down(name: str, progress: Progress, clock: Clock) -> None:
     work = build(parse_spec(text, str(home.spec)), text, progress, clock)
     keeper_beside(home, work.spec).stop()
     try:
-        await work.down(await work.places_now(record.places))
+        await work.down(record.places)
     finally:
         await work.machines.close()
 

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+FORMAT = 1
+"""Of a blueprint as JSON; goes up when an older hpcli could not read it."""
+
 
 class Role(StrEnum):
     CONTROLLER = "controller"
@@ -85,11 +88,13 @@ def to_dict(blueprint: Blueprint) -> dict[str, Any]:
             files[host].append({**asdict(file), "text": digest})
     places = [asdict(place) for place in blueprint.places]
     plain = {name: getattr(blueprint, name) for name in ("cluster", "provider", "slurm_version", "spec_text")}
-    return {**plain, "places": places, "files": files, "texts": texts}
+    return {"format": FORMAT, **plain, "places": places, "files": files, "texts": texts}
 
 
 def from_dict(raw: Mapping[str, Any]) -> Blueprint:
-    """Raises KeyError, TypeError or ValueError for what `to_dict` did not write."""
+    """Raises KeyError, TypeError or ValueError for what `to_dict` of this hpcli did not write."""
+    if raw.get("format") != FORMAT:
+        raise ValueError(f"format {raw.get('format')}, expected {FORMAT}: another hpcli wrote it")
     texts = raw["texts"]
     return Blueprint(
         cluster=raw["cluster"],

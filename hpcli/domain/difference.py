@@ -21,6 +21,7 @@ _MUNGE = Cost(Disruption.RESTART, "munge restarts, and every daemon that speaks 
 _MADE = Cost(Disruption.NONE, "made and set up before Slurm learns of it")
 _TAKEN_OUT = Cost(Disruption.DRAIN, "what runs there ends first, then it is taken out")
 _SPARE = Cost(Disruption.NONE, "nothing runs there until it takes the place of another")
+_RELEASE = Cost(Disruption.NONE, "another hpcli is put on the machines, and its daemons restart; jobs do not notice")
 _TOPOLOGY = Cost(Disruption.RECONFIGURE)
 
 
@@ -61,7 +62,14 @@ def file_part(path: str) -> tuple[Part, Cost]:
         return Part.HPCLI, _OWN
     if "prolog" in path or "epilog" in path:
         return Part.HPCLI, _NEXT_JOB
+    if is_release(path):
+        return Part.LIFECYCLE, _RELEASE
     return Part.LIFECYCLE, _SCRIPTS
+
+
+def is_release(path: str) -> bool:
+    """It names the hpcli that the machine is to have."""
+    return path.endswith("/hpcli/release")
 
 
 def is_slurms(path: str) -> bool:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from hpcli.domain.blueprint import Blueprint, ConfigFile, Place, Role
 from hpcli.domain.change import Change, Disruption, Part
-from hpcli.domain.difference import file_part, is_keepers, is_slurms
+from hpcli.domain.difference import file_part, is_keepers, is_release, is_slurms
 from hpcli.domain.names import expand, fold
 
 BATCH = 100
@@ -141,12 +141,13 @@ class _Course:
 
     def _after_slurm(self) -> Iterator[Step]:
         fresh = {*self._added, *self._rebuilt} & self.goal.files.keys()
-        agents = {*self._differ(_names("agent.json", "hpcli-agent.service")), *fresh, *self._quiet}
+        own = self._differ(is_release)
+        agents = {*self._differ(_names("agent.json", "hpcli-agent.service")), *fresh, *self._quiet, *own}
         having = [host for host in self.goal.files if host in agents and _has(self.goal, host, "agent.json")]
         yield from _on(Act.AGENT, having)
-        if self._differ(is_keepers):
+        if self._differ(is_keepers) or (own and _has(self.goal, self._controller, "keeper.json")):
             yield Step(Act.KEEPER, (self._controller,))
-        if self._differ(_names("controller.json", "hpcli-controller.service")) or self._added or self._gone:
+        if own or self._differ(_names("controller.json", "hpcli-controller.service")) or self._added or self._gone:
             yield Step(Act.CONTROLLER, (self._controller,))
         empty = must_be_empty(self.before, self.changes)
         if empty or len(self.before) > 1:

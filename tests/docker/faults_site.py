@@ -19,7 +19,7 @@ name: @name@
 provider: hosts
 controller: {name: ctl}
 compute:
-  - {name: gpu, nodes: "@nodes@", cpus: 1, memory: 256M}
+  - {name: gpu, nodes: "@nodes@", cpus: @cpus@, memory: 256M}
 health: {interval: 1s}
 recovery: {start_interval: 0s, reboot_interval: 0s, replace_interval: 0s}
 hosts:
@@ -47,12 +47,13 @@ class Site:
     def address(self, machine: str) -> str:
         return f"{self.subnet}.{10 + self.machines.index(machine)}"
 
-    def spec(self, more: str = "", nodes: str = "", hosts: str = "") -> str:
+    def spec(self, more: str = "", nodes: str = "", hosts: str = "", cpus: int = 1) -> str:
         """A cluster of all of them but those called spare; `more` at the top level, `hosts` in that section."""
         named = [one for one in self.machines if not one.startswith("spare")]
         filled = {
             "name": self.name,
             "folder": str(self.folder),
+            "cpus": str(cpus),
             "nodes": nodes or ",".join(one for one in named if one != "ctl"),
             "addresses": ", ".join(f"{one}: {self.address(one)}" for one in named),
         }
@@ -61,10 +62,10 @@ class Site:
             text = text.replace(f"@{word}@", value)
         return text + "".join(f"  {line}\n" for line in hosts.splitlines()) + more
 
-    def write(self, more: str = "", nodes: str = "", hosts: str = "") -> str:
+    def write(self, more: str = "", nodes: str = "", hosts: str = "", cpus: int = 1) -> str:
         """Write the spec and give its path."""
         path = self.folder / "cluster.yaml"
-        path.write_text(self.spec(more, nodes, hosts))
+        path.write_text(self.spec(more, nodes, hosts, cpus))
         return str(path)
 
     def make(self) -> None:
@@ -109,8 +110,24 @@ class Site:
     def traces(self, machine: str) -> list[str]:
         """What hpcli left on a machine."""
         return self.sh(
-            machine, "ls -d /etc/hpcli /opt/hpcli/code /opt/hpcli/lifecycle /var/lib/hpcli /tmp/hpcli*", fine=True
+            machine, "ls -d /etc/hpcli /opt/hpcli/code /opt/hpcli/lifecycle /var/lib/hpcli/* /tmp/hpcli*", fine=True
         ).split()
+
+    def gone_from(self, machine: str) -> bool:
+        """hpcli has left this machine: no files but copies of what was there before, no key, no daemon."""
+        left = self.sh(
+            machine, "ls -d /etc/hpcli /opt/hpcli /etc/munge/munge.key; ls /var/lib/hpcli", fine=True
+        ).split()
+        keys = self.sh(machine, "grep --count . /home/admin/.ssh/authorized_keys", fine=True)
+        running = self.sh(machine, "pgrep --exact 'slurm.*|munged'", fine=True)
+        return set(left) <= {"before"} and keys == "1" and not running
+
+    def fingerprint(self, blob: str) -> str:
+        """Of a public ed25519 key."""
+        done = subprocess.run(
+            ["ssh-keygen", "-lf", "-"], input=f"ssh-ed25519 {blob}\n", capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()[1]
 
 
 def image(series: str) -> str:

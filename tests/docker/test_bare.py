@@ -86,7 +86,7 @@ def test_bare_machines_become_a_cluster(bare: Ground, cli: Cli) -> None:
 
 def works(machines: Ground) -> None:
     """Slurm itself says so, and a job runs for a person who logs in to the login node."""
-    assert machines.ssh("login1", "admin", "sinfo", "-h", "-o", "%n %t").stdout.split() == ["c1", "idle"]
+    assert machines.ssh("login1", "admin", "sinfo", "-h", "-o", "%N %t").stdout.split() == ["c1", "idle"]
     ran = machines.ssh("login1", "admin", "srun", "hostname")
     assert ran.stdout.strip() == "machine-c1", ran
     for machine in machines.machines:

@@ -33,7 +33,8 @@ PREPARE = f"""
 for name in {PURGED}; do dpkg-query -W -f '${{Package}}\\n' | grep "^\\(lib\\)\\?$name" || :; done |
     sort -u | xargs dpkg --purge --force-all >/dev/null 2>&1
 useradd --create-home --shell /bin/bash lee
-printf '#!/bin/sh\\nPYTHONPATH=/src PYTHONSAFEPATH=1 exec /opt/hpcli/venv/bin/python -m hpcli "$@"\\n' >/usr/local/bin/hpcli
+echo '#!/bin/sh' >/usr/local/bin/hpcli
+echo 'PYTHONPATH=/src PYTHONSAFEPATH=1 exec /opt/hpcli/venv/bin/python -m hpcli "$@"' >>/usr/local/bin/hpcli
 chmod 755 /usr/local/bin/hpcli
 install -d -m 700 -o lee -g lee /home/lee/.ssh
 """

@@ -90,6 +90,16 @@ step_is() {
     [ -z "$stderr" ]
 }
 
+@test "a step that failed for other inputs is not the same when the old ones are back" {
+    only_steps
+    step_is 20-second '[[ $(table groups.tsv) != bad ]]' 'inputs() { table groups.tsv; }'
+    for text in good bad good; do
+        echo "$text" >"$HPCLI_ROOT/etc/hpcli/groups.tsv"
+        run "$HERE/run.sh"
+    done
+    [[ ${lines[-1]} == 'step common/20-second ok '* ]]
+}
+
 @test "a run that was killed is no run" {
     only_steps
     step_is 20-second 'touch "$R/half"; [[ -e $R/mended ]] || kill -KILL $PPID $$'
@@ -263,12 +273,13 @@ files.site:/export/home /home nfs noatime,_netdev,nofail 0 0
     mkdir -p "$HPCLI_ROOT/etc/pam.d"
     echo '@include common-account' >"$HPCLI_ROOT/etc/pam.d/sshd"
     conf compute $'HPCLI_PAM_ADOPT=yes\nHPCLI_ADMIN=ops'
+    mkdir -p "$HPCLI_ROOT"/usr/lib/x86_64-linux-gnu/security "$HPCLI_ROOT/lib/security"
+    touch "$HPCLI_ROOT/usr/lib/x86_64-linux-gnu/security/pam_access.so"
     step compute/20-pam
     [ "$status" = 1 ]
     [ "$(cat "$HPCLI_ROOT/etc/pam.d/sshd")" = '@include common-account' ]
     # Debian's packages use both folders.
-    mkdir -p "$HPCLI_ROOT"/usr/lib/x86_64-linux-gnu/security "$HPCLI_ROOT/lib/security"
-    touch "$HPCLI_ROOT/usr/lib/x86_64-linux-gnu/security/pam_access.so" "$HPCLI_ROOT/lib/security/pam_slurm_adopt.so"
+    touch "$HPCLI_ROOT/lib/security/pam_slurm_adopt.so"
     step compute/20-pam
     [ "$(tail -n 2 "$HPCLI_ROOT/etc/pam.d/sshd" | head -n 1)" = 'account required pam_slurm_adopt.so' ]
     [ "$(cat "$HPCLI_ROOT/etc/hpcli/pam-access.conf")" = $'+:root:ALL\n+:ops:ALL\n-:ALL:ALL' ]

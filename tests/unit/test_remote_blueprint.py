@@ -43,7 +43,7 @@ def blueprint(*, systemd: bool, key: ClusterKey | None = KEY, text: str = SPEC) 
     places = [
         Place(one.name, one.role, one.address, "", one.name, systemd, f"ssh-ed25519 AAAA{one.name}") for one in wanted
     ]
-    given = Ingredients("hosts", "admin", False, True, 0, SECRETS, key, FRAGMENTS)
+    given = Ingredients("hosts", "admin", False, True, 0, SECRETS, "r1", key, FRAGMENTS)
     return make_blueprint(spec, text, places, "22.05", given)
 
 

@@ -1,10 +1,11 @@
 """The order of an apply's steps, whatever the change: a few rules that hold for all of them."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from hpcli.domain.blueprint import Blueprint
+from hpcli.domain.blueprint import Blueprint, ConfigFile
 from hpcli.domain.difference import difference, merged
 from hpcli.domain.steps import BATCH, Act, Step, must_be_empty, steps
 from tests.scenario.fake_cluster import make_blueprint
@@ -66,3 +67,16 @@ def test_machines_of_an_interrupted_apply_are_taken_out() -> None:
 def test_steps_say_where_they_are_taken() -> None:
     assert str(Step(Act.SLURMD, ("c1", "c2"))) == "restart slurmd on c[1-2]"
     assert str(Step(Act.STOP, ("ctl",))) == "stop slurmctld"
+
+
+def test_another_hpcli_is_put_everywhere_and_its_daemons_restart() -> None:
+    release = "/etc/hpcli/release"
+
+    def having(text: str) -> Blueprint:
+        files = {host: (*own, ConfigFile(release, text)) for host, own in BASE.files.items()}
+        return replace(BASE, files=files)
+
+    taken = {step.act: step.hosts for step in course(having("new"), having("old"))}
+    assert set(taken[Act.RERUN]) == set(BASE.files)
+    assert taken[Act.AGENT] == ("c1", "c2", "c3")
+    assert Act.CONTROLLER in taken and Act.SLURMD not in taken and Act.STOP not in taken

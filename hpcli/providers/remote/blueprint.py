@@ -17,6 +17,7 @@ from hpcli.spec.hostlist import fold
 from hpcli.spec.model import Spec
 
 SLURMCTLD_PORT, SLURMD_PORT, SLURMDBD_PORT, CONTROLLER_PORT = 6817, 6818, 6819, 6825
+RELEASE = "/etc/hpcli/release"
 CONTAIN_REST = 3.0
 """With PrologFlags=Contain, which pam_slurm_adopt needs, slurmd forgets a requeued job's old credential at most every
 two seconds (_clear_expired_job_states, slurmd 22.05): a job that is back sooner may wait 20 s and cost its node."""
@@ -55,6 +56,7 @@ class Ingredients:
     can_replace: bool
     port: int
     secrets: Secrets
+    release: str = ""
     key: ClusterKey | None = None
     fragments: Fragments = Fragments()
 
@@ -148,6 +150,8 @@ def _files_of(
         simulated_gpus=gpus if gpus and _simulated(spec, place.name, given) else 0,
     )
     files = [*machine_files(spec, seat, series, places), _munge_key(given.secrets), _client(spec, places)]
+    # Another hpcli is a change like others: its settings and its code must not part ways.
+    files.append(ConfigFile(RELEASE, f"{given.release}\n"))
     files += [ConfigFile(f"/etc/slurm/{name}", text) for name, text in slurm.items() if name != "slurmdbd.conf"]
     if compute:
         files += [_agent(spec, place, places), *_gate(given.fragments)]

@@ -115,7 +115,9 @@ class Machine:
 
     def failed(self, what: str, answer: Completed, hint: str = "") -> HpcliError:
         words = (answer.err.strip() or answer.out.strip() or f"ended with {answer.code}").splitlines()
-        return HpcliError(f"host {self.name}", f"{what}: {words[-1].strip()}", hint)
+        # Scripts begin with their own name.
+        said = words[-1].strip().removeprefix(f"{what.split()[0]}: ")
+        return HpcliError(f"host {self.name}", f"{what}: {said}", hint or "mend that there, then run the same again")
 
     async def _must(
         self, argv: Sequence[str], what: str, *, stdin: str = "", timeout: float = LONGEST_COMMAND

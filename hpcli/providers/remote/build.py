@@ -98,14 +98,6 @@ class RemoteBuild:
         self.remember(places, version, complete=True)
         return gone
 
-    async def places_now(self, known: Sequence[Place]) -> tuple[Place, ...]:
-        """The machines as the controller knows them, which may have replaced some; as known here if it is silent."""
-        self.machines.learn(known)
-        with suppress(HpcliError):
-            applied = await self.machines.applied()
-            return applied.places if applied else tuple(known)
-        return tuple(known)
-
     async def down(self, places: Sequence[Place]) -> None:
         """Stop everything of ours, remove what we made, forget the cluster. Safe to repeat."""
         self.machines.learn(places)
@@ -186,6 +178,7 @@ class RemoteBuild:
             can_replace=self.ground.can_replace(self.spec),
             port=self.ground.reach.port,
             secrets=Secrets(self.home.munge_key.read_text(), self._password()),
+            release=self.machines.release().id,
             key=key,
             fragments=Fragments(_scripts(self.spec.prolog), _scripts(self.spec.epilog)),
         )

@@ -10,7 +10,7 @@ from hpcli.domain.blueprint import Blueprint, ConfigFile, Place, Role
 from hpcli.errors import HpcliError, NotFound, Unsafe
 from hpcli.ports import Transport
 from hpcli.providers.docker.containers import Containers
-from hpcli.providers.remote.blueprint import Fragments, Ingredients, Secrets, make_blueprint
+from hpcli.providers.remote.blueprint import RELEASE, Fragments, Ingredients, Secrets, make_blueprint
 from hpcli.providers.remote.bootstrap import Machine
 from hpcli.providers.remote.facts import complaint
 from hpcli.providers.remote.ground import ClusterKey
@@ -146,6 +146,7 @@ class HostsPower:
         controller = _controller(applied)
         self.machines.authorize = authorized_line(self.key, controller)
         munge = applied.file(controller.name, "/etc/munge/munge.key")
+        release = applied.file(controller.name, RELEASE)
         return Ingredients(
             provider=applied.provider,
             admin=self.user,
@@ -153,6 +154,7 @@ class HostsPower:
             can_replace=True,
             port=self.port,
             secrets=Secrets(munge.text if munge else "", "kept"),
+            release=release.text.strip() if release else "",
             key=self.key,
             fragments=_fragments(applied),
         )
