@@ -145,9 +145,9 @@ def status(options: Options, name: str | None) -> None:
       hpcli cluster status demo --json | jq .data.dead
     """
     found = asyncio.run(app_clusters.cluster_status(app.cluster_name(name or options.cluster)))
-    Output(options).result(found, _status_text(found))
-    if not found.healthy:
-        click.get_current_context().exit(1)
+    code = 0 if found.healthy else 1
+    Output(options, code=code).result(found, _status_text(found))
+    click.get_current_context().exit(code)
 
 
 def _status_text(found: Status) -> str:

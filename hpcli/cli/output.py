@@ -34,10 +34,13 @@ class Column(Generic[Row]):
 
 
 class Output:
-    """Where a command's results and talk go."""
+    """Where a command's results and talk go. `code` is the exit code that it will end with."""
 
-    def __init__(self, options: Options, stdout: IO[str] | None = None, stderr: IO[str] | None = None) -> None:
+    def __init__(
+        self, options: Options, stdout: IO[str] | None = None, stderr: IO[str] | None = None, *, code: int = Exit.OK
+    ) -> None:
         self.options = options
+        self.code = code
         self.stdout = stdout or sys.stdout
         self.stderr = stderr or sys.stderr
 
@@ -112,7 +115,7 @@ class Output:
             console.print(f"… and {len(rows) - MAX_ROWS} more: use a pipe or --json to see all", style="dim")
 
     def _envelope(self, data: object) -> None:
-        self.stdout.write(_envelope(self.options.command, Exit.OK, data, []))
+        self.stdout.write(_envelope(self.options.command, self.code, data, []))
 
 
 def error_envelope(error: HpcliError, command: str) -> str:
@@ -133,7 +136,7 @@ def to_plain(value: object) -> object:
     return value
 
 
-def _envelope(command: str, code: Exit, data: object, errors: list[dict[str, str]]) -> str:
+def _envelope(command: str, code: int, data: object, errors: list[dict[str, str]]) -> str:
     status = "error" if errors else "ok"
     whole = {
         "version": ENVELOPE_VERSION,

@@ -62,9 +62,9 @@ def plan(options: Options, spec: str | None, target: Path | None, detailed_exitc
     found = _run(app_plan.make_plan, options, wanted)
     if target:
         app_plan.write_plan(target, found, wanted)
-    _show(options, found)
-    if detailed_exitcode and found.changes:
-        click.get_current_context().exit(CHANGES)
+    code = CHANGES if detailed_exitcode and found.changes else 0
+    _show(options, found, code)
+    click.get_current_context().exit(code)
 
 
 @click.command()
@@ -117,9 +117,9 @@ def drift(options: Options, name: str | None, spec: str | None) -> None:
     chosen = app.load_spec(Path(spec)).name if spec else app.cluster_name(name or options.cluster)
     edits = _run(app_plan.drift_of, options, chosen)
     text = "\n".join(edit_lines(edits)) or f"cluster {chosen}: no hand edits"
-    Output(options).result([_plain(edit) for edit in edits], text)
-    if edits:
-        click.get_current_context().exit(1)
+    code = 1 if edits else 0
+    Output(options, code=code).result([_plain(edit) for edit in edits], text)
+    click.get_current_context().exit(code)
 
 
 @click.command()
@@ -192,8 +192,8 @@ def _carry_out(
     Output(options).result(done, applied_text(done))
 
 
-def _show(options: Options, made: Plan) -> None:
-    output = Output(options)
+def _show(options: Options, made: Plan, code: int = 0) -> None:
+    output = Output(options, code=code)
     if options.json:
         output.result(_plain_plan(made), "")
     else:

@@ -10,6 +10,7 @@ from hpcli.domain.disruption import Cost, Version
 from hpcli.domain.names import fold
 
 EXCERPT = 100
+LEAD = 20
 SECRET = "(secret)"
 NO_LINE = "(no such line)"
 
@@ -205,7 +206,7 @@ def excerpts(was: str, will: str) -> tuple[str, str]:
     first = _alike(old, new)
     old, new = old[first:], new[first:]
     last = _alike(old[::-1], new[::-1])
-    return _cut(" ".join(old[: len(old) - last])), _cut(" ".join(new[: len(new) - last]))
+    return _cut_both(" ".join(old[: len(old) - last]), " ".join(new[: len(new) - last]))
 
 
 def _alike(old: list[str], new: list[str]) -> int:
@@ -219,5 +220,13 @@ def _said(text: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _cut(line: str) -> str:
-    return line if len(line) <= EXCERPT else f"{line[:EXCERPT]}…"
+def _cut_both(was: str, will: str) -> tuple[str, str]:
+    """Long ones begin a little before they differ."""
+    alike = next((i for i, (old, new) in enumerate(zip(was, will, strict=False)) if old != new), 0)
+    start = max(0, alike - LEAD) if max(len(was), len(will)) > EXCERPT else 0
+    return _cut(was, start), _cut(will, start)
+
+
+def _cut(line: str, start: int) -> str:
+    head, rest = "…" if start else "", line[start:]
+    return head + (rest if len(rest) <= EXCERPT else f"{rest[:EXCERPT]}…")

@@ -23,6 +23,8 @@ PATIENCE = 30.0
 """Seconds for a keeper that is being restarted to be there again: an apply does that, and so does a reboot."""
 RETRY = 0.5
 MAX_NODES = 65_000
+START_IT = "start it: hpcli cluster up on docker, systemctl start hpcli-keeper on hosts"
+"""In the message too: it becomes the reason that a parked node shows."""
 IS_IT_THERE = "start it: hpcli cluster up (docker), systemctl start hpcli-keeper on the controller's machine (hosts)"
 
 
@@ -94,7 +96,8 @@ class KeptProvider:
             except (OSError, TimeoutError) as error:
                 if not isinstance(error, _AWAY) or time.monotonic() > deadline:
                     why = getattr(error, "strerror", None) or "no answer"
-                    raise Unreachable(KEEPER, f"found none that answers at {self.socket}: {why}", IS_IT_THERE) from None
+                    found = f"found none that answers at {self.socket}: {why}; {START_IT}"
+                    raise Unreachable(KEEPER, found, IS_IT_THERE) from None
             await asyncio.sleep(RETRY)
 
 

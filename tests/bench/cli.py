@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "contract"), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 
-from private_slurm import missing_programs as missing_slurm
-from private_slurm import private_slurm
 from sshd import USER, Sshd, make_key, missing_programs, running
 
 from tests.bench.figures import Report, quantile
+from tests.private_slurm import missing_programs as missing_slurm
+from tests.private_slurm import private_slurm
 
 ROUNDS = 15
 VERSION_MS = 80.0
@@ -36,13 +36,15 @@ COMMANDS = {
 
 def milliseconds(argv: Sequence[str], env: Mapping[str, str], rounds: int = ROUNDS) -> float:
     """Median wall time of a command that must end well."""
-    found = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        found.append(1000 * (time.perf_counter() - began))
-        assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr.decode()}"
-    return quantile(found, 0.5) or 0.0
+    return quantile([once(argv, env) for _ in range(rounds)], 0.5) or 0.0
+
+
+def once(argv: Sequence[str], env: Mapping[str, str]) -> float:
+    began = time.perf_counter()
+    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    took = 1000 * (time.perf_counter() - began)
+    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr.decode()}"
+    return took
 
 
 def hpcli(env: Mapping[str, str], *words: str) -> str:
@@ -59,11 +61,11 @@ def measure(report: Report, here: Mapping[str, str], laptop: Mapping[str, str], 
     report.add("help", milliseconds([*HPCLI, "--help"], laptop), "ms")
     for name, words in COMMANDS.items():
         filled = [word.replace("{job}", job) for word in words]
-        near = milliseconds([*HPCLI, *filled], here)
-        far = milliseconds([*HPCLI, *there(filled)], laptop)
-        report.add(f"{name}_here", near, "ms")
-        report.add(f"{name}_there", far, "ms")
-        report.add(f"{name}_overhead", far - near, "ms", OVERHEAD_MS)
+        # By turns, so that whatever else this machine does weighs on both alike.
+        rounds = [(once([*HPCLI, *filled], here), once([*HPCLI, *there(filled)], laptop)) for _ in range(ROUNDS)]
+        report.add(f"{name}_here", quantile([near for near, _ in rounds], 0.5), "ms")
+        report.add(f"{name}_there", quantile([far for _, far in rounds], 0.5), "ms")
+        report.add(f"{name}_overhead", quantile([far - near for near, far in rounds], 0.5), "ms", OVERHEAD_MS)
 
 
 def first_of_a_connection(report: Report, laptop: Mapping[str, str], folder: Path) -> None:

@@ -19,7 +19,7 @@ name: @name@
 provider: hosts
 controller: {name: ctl}
 compute:
-  - {name: gpu, nodes: "@nodes@", cpus: @cpus@, memory: 256M}
+  - {name: gpu, nodes: "@nodes@", cpus: @cpus@, memory: 256M@gpus@}
 health: {interval: 1s}
 recovery: {start_interval: 0s, reboot_interval: 0s, replace_interval: 0s}
 hosts:
@@ -40,6 +40,7 @@ class Site:
     machines: tuple[str, ...] = ("ctl", "c1", "c2")
     series: str = "22.05"
     options: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    gpus: str = ""
 
     def container(self, machine: str) -> str:
         return f"{self.name}-{machine}"
@@ -54,6 +55,7 @@ class Site:
             "name": self.name,
             "folder": str(self.folder),
             "cpus": str(cpus),
+            "gpus": f", {self.gpus}" if self.gpus else "",
             "nodes": nodes or ",".join(one for one in named if one != "ctl"),
             "addresses": ", ".join(f"{one}: {self.address(one)}" for one in named),
         }

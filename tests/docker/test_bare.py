@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hpcli.providers.remote.release import requirements
 from tests.docker.ground import Ground, built
 from tests.e2e.life import Cli
+from tests.e2e.worlds import docker
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "docker-slurm" / "build.sh"
@@ -36,6 +38,7 @@ def pip_conf(folder: Path) -> str:
     index = os.environ.get("PIP_INDEX_URL")
     text = f"[global]\ncert = {SITE_CERTIFICATES}\n" + (f"index-url = {index}\n" if index else "")
     path = folder / "pip.conf"
+    folder.mkdir(exist_ok=True)
     path.write_text(text)
     return str(path)
 
@@ -82,6 +85,62 @@ def test_bare_machines_become_a_cluster(bare: Ground, cli: Cli) -> None:
     assert set(up["hosts"]) == set(bare.machines) and all(took > 1 for took in up["hosts"].values())
     works(bare)
     again(bare, cli, file)
+
+
+def test_without_a_network(tmp_path: Path, cli: Cli) -> None:
+    """No way out, no registry: packages come from a folder on this machine. A package too few is named."""
+    packages = tmp_path / "packages"
+    fetch(tmp_path, packages)
+    machines = ground(tmp_path / "site", inside=True)
+    machines.make()
+    try:
+        assert machines.sh("c1", "timeout 5 getent hosts deb.debian.org", fine=True) == ""
+        file = spec(machines, f"packages: {{folder: {packages}}}\n")
+        (missing,) = packages.glob("debs/libmunge2_*.deb")
+        missing.rename(tmp_path / missing.name)
+        error = cli("cluster", "up", "-f", file, code=1, limit=LIMIT)["errors"][0]
+        print(f"\n  {error['subject']}: {error['message']}", flush=True)
+        assert "libmunge2" in error["message"] and "common/10-packages" in error["message"]
+        (tmp_path / missing.name).rename(missing)
+        up = cli("cluster", "up", "-f", file, limit=LIMIT)
+        print(f"  {SERIES}, offline: {up['seconds']} s, {up['hosts']}", flush=True)
+        works(machines)
+        again(machines, cli, file)
+    finally:
+        cli("cluster", "down", "jbare", "--yes", code=None)
+        machines.remove()
+
+
+def fetch(folder: Path, packages: Path) -> None:
+    """Fill a folder as docs/provider-hosts.md says: on a machine of the same release that has a network."""
+    folder = folder / "fetch"
+    machine = Ground(
+        folder, "j-fetch", "172.29.91.64/27", built(BUILD, (SERIES, "machine")), ("one",), copied=site(folder)
+    )
+    machine.make()
+    try:
+        packages.mkdir()
+        (packages / "requirements.txt").write_text(requirements())
+        docker("cp", f"{packages}/requirements.txt", f"{machine.container('one')}:/tmp/requirements.txt")
+        docker("cp", str(ROOT / "lifecycle-scripts" / "lib" / "packages"), f"{machine.container('one')}:/tmp/packages")
+        machine.sh("one", FETCH)
+        for kind in ("debs", "wheels"):
+            docker("cp", f"{machine.container('one')}:/tmp/out/{kind}", f"{packages}/{kind}")
+    finally:
+        machine.remove()
+
+
+FETCH = """
+set -e
+mkdir -p /tmp/out/debs/partial /tmp/out/wheels
+apt-get -qq update
+apt-get -qq -y --no-install-recommends -o Dir::Cache::archives=/tmp/out/debs --download-only install \
+    $(sed -e '/^#/d' -e '/^nfs/d' -e 's/.*\t//' /tmp/packages)
+DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install python3-venv >/dev/null
+python3 -m venv /tmp/venv
+/tmp/venv/bin/pip --quiet download --dest /tmp/out/wheels -r /tmp/requirements.txt
+rm -rf /tmp/out/debs/partial /tmp/out/debs/lock
+"""
 
 
 def works(machines: Ground) -> None:

@@ -206,7 +206,7 @@ def test_machines_that_start_again_come_back_by_themselves(standing: tuple[Site,
     site, cli = standing
     job = submit(site, "c1")
     born = job_on(site, job)
-    docker("restart", "--time", "2", site.container("ctl"))
+    docker("restart", "--time", "30", site.container("ctl"))
     began = time.monotonic()
     wait("whole again", lambda: whole(site, cli), 60)
     print(f"  controller's machine restarted: whole after {time.monotonic() - began:.1f} s")

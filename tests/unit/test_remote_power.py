@@ -12,7 +12,7 @@ import pytest
 from hpcli.domain.blueprint import Blueprint, to_dict
 from hpcli.errors import HpcliError, NotFound, Unreachable
 from hpcli.ports import Completed
-from hpcli.providers.remote.blueprint import Fragments, Ingredients, Secrets, make_blueprint
+from hpcli.providers.remote.blueprint import Ingredients, Secrets, make_blueprint
 from hpcli.providers.remote.build import RemoteBuild
 from hpcli.providers.remote.ground import ClusterKey
 from hpcli.providers.remote.hosts import HostsGround, places_of, spares_of
@@ -118,7 +118,7 @@ class Site:
         spec = parse_spec(SPEC, "cluster.yaml")
         wanted = (*places_of(spec), *spares_of(spec))
         places = [replace(one, hostname=one.name, host_key=f"ssh-ed25519 AAAA{one.name}") for one in wanted]
-        given = Ingredients("hosts", "admin", False, True, 0, Secrets("munge", ""), KEY, Fragments((), ()))
+        given = Ingredients("hosts", "admin", False, True, 0, Secrets("munge", ""), key=KEY)
         return make_blueprint(spec, SPEC, places, "22.05", given)
 
     @property
