@@ -110,8 +110,7 @@ def _here() -> "ClientSettings | None":
 
 
 def _lives_here(name: str) -> bool:
-    here = _here()
-    return bool(here and here.cluster == name)
+    return bool((here := _here()) and here.cluster == name)
 
 
 def gateway_for(slurm_conf: str, requeue_rest: float = 1.0) -> SlurmGateway:

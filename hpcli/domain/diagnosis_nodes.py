@@ -119,5 +119,5 @@ def _accounting(conf: Configuration) -> Finding:
         return ok("AccountingStorageType", found)
     cost = "no sacct, and Slurm knows no operators: only root and SlurmUser may pause recovery or reset the breaker"
     return note(
-        "AccountingStorageType", "none", cost, "slurmdbd, and AccountingStorageType=accounting_storage/slurmdbd"
+        "AccountingStorageType", "none", cost, "run slurmdbd; AccountingStorageType=accounting_storage/slurmdbd"
     )

@@ -200,16 +200,20 @@ _AFTER: Mapping[str, str] = {
 """What the packages' units do not say of their order: slurmd needs what jobs stand on, slurmctld its accounting."""
 
 
+_ALSO = {"slurmd": ("ExecStartPost=/bin/sh -c 'echo ${MAINPID} >/run/slurm/slurmd.pid'",)}
+"""slurmd writes no pid file where its unit runs it with --systemd, as Debian 13's does, and health checks read it."""
+
+
 def _drop_ins(wanted: Sequence[Service]) -> tuple[ConfigFile, ...]:
     """Whoever ends by a fault is started again, for ever. Jobs outlive slurmd's (KillMode is the package's)."""
     return tuple(
-        ConfigFile(f"/etc/systemd/system/{one.name}.service.d/hpcli.conf", _drop_in(_AFTER[one.name]))
+        ConfigFile(f"/etc/systemd/system/{one.name}.service.d/hpcli.conf", _drop_in(one.name))
         for one in wanted
         if one.name in _AFTER
     )
 
 
-def _drop_in(after: str) -> str:
-    order = (f"After={after}",) if after else ()
-    lines = ("[Unit]", *order, "StartLimitIntervalSec=0", "", "[Service]", "Restart=on-failure", "RestartSec=5")
-    return "\n".join(lines) + "\n"
+def _drop_in(name: str) -> str:
+    order = (f"After={_AFTER[name]}",) if _AFTER[name] else ()
+    service = ("[Service]", "Restart=on-failure", "RestartSec=5", *_ALSO.get(name, ()))
+    return "\n".join(("[Unit]", *order, "StartLimitIntervalSec=0", "", *service)) + "\n"

@@ -32,13 +32,15 @@ while IFS= read -r line; do
 }$line" ;; esac
 done
 refuse() { printf '! %s %s\n' "$1" "$2"; }
-position() { while read -r key value; do [ "$key" != pos: ] || echo "$value"; done </proc/self/fdinfo/3; }
+position() { while read -r key value; do [ "$key" != pos: ] || echo "= $value"; done </proc/self/fdinfo/3; }
 grow() {
     set -- "$1" "$2" "$3" $(stat -L -c '%i %s' /proc/self/fd/3)
     from=$3
     case $from in -*)
-        from=$(tail -n "${from#-}" <&3 | wc -c)
-        from=$(($(position) - from)) ;;
+        printf '@ %s %s 0 %s\n' "$1" "$4" "$5"
+        tail -n "${from#-}" <&3 | base64
+        position
+        return ;;
     esac
     if [ "$2" != 0 ] && { [ "$2" != "$4" ] || [ "$5" -lt "$from" ]; }; then from=0; fi
     printf '@ %s %s %s %s\n' "$1" "$4" "$from" "$5"
@@ -66,7 +68,8 @@ done
 """
 """Input: how often to look, the most bytes of a file; then per file INODE FROM PATH. Inode 0 is one not yet seen, a
 minus before it one that has gone; FROM is the byte to begin at, or -N for the last N lines. Output per file that is
-there: `@ NUMBER INODE FROM SIZE` and the bytes from there on, or `! NUMBER WHY`.
+there: `@ NUMBER INODE FROM SIZE` and the bytes from there on; behind last lines `= END`, the byte where they end,
+counts in place of FROM. Or `! NUMBER WHY`.
 """
 
 
@@ -148,7 +151,10 @@ class RemoteFiles:
         if kind == "!":
             raise unreadable(place.path, rest)
         inode, start, size = (int(word) for word in rest.split(" "))
-        return place, place.take(inode, start, size, base64.b64decode("".join(record[1:])))
+        content = base64.b64decode("".join(line for line in record[1:] if line[0] != "="))
+        if record[-1][0] == "=":
+            start = int(record[-1][2:]) - len(content)
+        return place, place.take(inode, start, size, content)
 
 
 def _records(text: str) -> Iterator[list[str]]:

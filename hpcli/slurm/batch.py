@@ -18,11 +18,22 @@ from hpcli.slurm.environment import _LEAKS as LEAKS
 from hpcli.slurm.environment import KEEP
 
 SCRUB = f"""\
-for name in $(env | sed -nE 's/^(({"|".join(LEAKS)})[A-Za-z0-9_]*)=.*/\\1/p'); do
-    case $name in {"|".join(sorted(KEEP))}) ;; *) unset "$name" ;; esac
+IFS='
+'
+set -f
+for name in $(set); do
+    name=${{name%%=*}}
+    case $name in
+        {"|".join(sorted(KEEP))}|*[!A-Za-z0-9_]*) ;;
+        {"|".join(f"{leak}*" for leak in LEAKS)}) unset "$name" ;;
+    esac
 done
+unset IFS
+set +f
 """
-"""As `scrub_argv` does here: what a login node's start-up files, or a job that we are in there, have set."""
+"""As `scrub_argv` does here: what a login node's start-up files, or a job that we are in there, have set. It starts no
+program.
+"""
 
 ONE = SCRUB + 'exec "$@"\n'
 MANY = f"""\

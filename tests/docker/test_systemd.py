@@ -68,7 +68,10 @@ class Standing:
 
     def end(self, job: str) -> None:
         self.sh("ctl", f"scancel {job}")
-        wait("both nodes are idle", self.idle)
+        try:
+            wait("both nodes are idle", self.idle)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.sh('ctl', 'sinfo -N -o "%N %T %E"; squeue', fine=True)}") from None
 
     def idle(self) -> bool:
         return self.sh("ctl", "sinfo -h -o %T", fine=True) == "idle"

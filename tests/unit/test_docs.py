@@ -2,13 +2,14 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 import pytest
 
-from hpcli.cli.main import main
+from hpcli.cli.jobs import SubmitCommand
+from hpcli.cli.main import root
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docker-slurm/*.md")])
@@ -72,43 +73,28 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def shell_words(line: str) -> list[str]:
-    # \| stands in tables, a comment ends the line.
     words = shlex.split(line, comments=True)
     end = next((index for index, word in enumerate(words) if word in SHELL_OPENS), len(words))
     return words[:end]
 
 
-def fault(words: list[str]) -> str:
+def fault(words: Sequence[str]) -> str:
     """Why this is no command of ours; "" when it is one. What an option's value may be is not looked at."""
-    command: click.Command = main
-    options = set(names_of(main))
+    command: click.Command = root
+    known = names_of(root)
     for word in words:
-        if isinstance(command, click.Group) and not word.startswith("-") and command is not None:
-            found = command.get_command(click.Context(command), word)
-            if found is not None:
-                command = found
-                options |= set(names_of(command))
-                continue
-            if not options_take(command):
-                return f"{word} is no command"
-        if word.startswith("--") and len(word) > 2 and not lenient(command) and word.split("=")[0] not in options:
+        inner = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+        if inner is not None:
+            command, known = inner, known | names_of(inner)
+        elif isinstance(command, SubmitCommand):
+            # The rest is sbatch's.
+            return ""
+        elif word.startswith("--") and word.split("=")[0] not in known:
             return f"{word} is no option"
-        if word == "--" or lenient(command):
-            break
-    return ""
+        elif command is not root and isinstance(command, click.Group):
+            return f"{word} is no command"
+    return "" if command is not root or words[:1] in (["--help"], ["--version"]) else "there is no command in it"
 
 
-def names_of(command: click.Command) -> Iterator[str]:
-    for parameter in command.params:
-        yield from (*parameter.opts, *parameter.secondary_opts)
-    yield from ("-h", "--help")
-
-
-def lenient(command: click.Command) -> bool:
-    """Commands such as submit pass every option that is not theirs on."""
-    return command.ignore_unknown_options
-
-
-def options_take(command: click.Group) -> bool:
-    """Before a subcommand may stand an option's value, as in `hpcli -C demo queue`."""
-    return command is main
+def names_of(command: click.Command) -> frozenset[str]:
+    return frozenset(name for one in command.params for name in (*one.opts, *one.secondary_opts)) | {"-h", "--help"}

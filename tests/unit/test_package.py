@@ -25,8 +25,11 @@ DATA = (
     "hpcli/templates/jobs/train.sbatch",
     "hpcli/templates/jobs/train.py",
     "hpcli/lifecycle-scripts/slurm/prolog",
+    "hpcli/lifecycle-scripts/run.sh",
+    "hpcli/lifecycle-scripts/lib/packages",
+    "hpcli/lifecycle-scripts/common/10-packages",
 )
-EXECUTABLE = ("hpcli/lifecycle-scripts/slurm/prolog",)
+EXECUTABLE = ("hpcli/lifecycle-scripts/slurm/prolog", "hpcli/lifecycle-scripts/run.sh")
 MOST_LINES = 300
 HEAVY = {"paramiko", "rich", "pydantic", "jinja2", "click", "asyncio", "numpy", "yaml", "ClusterShell"}
 BUILD = "import sys; from setuptools import build_meta as b; print(getattr(b, sys.argv[1])(sys.argv[2]))"

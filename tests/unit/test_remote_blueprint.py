@@ -11,7 +11,8 @@ from hpcli.domain.settings import read_agent_settings, read_controller_settings
 from hpcli.errors import HpcliError
 from hpcli.providers.remote.blueprint import Fragments, Ingredients, Secrets, common_series, make_blueprint
 from hpcli.providers.remote.ground import ClusterKey
-from hpcli.providers.remote.hosts import places_of, spares_of, stand_in
+from hpcli.providers.remote.hosts import HostsGround, places_of, spares_of, stand_in
+from hpcli.providers.remote.layout import Reach, RemoteHome
 from hpcli.spec.load import parse_spec
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "machines"
@@ -102,3 +103,10 @@ def test_a_stand_in_remembers_whose_place_it_took() -> None:
     third = stand_in(second, "10.0.1.10", "")
     assert (second.base, third.base) == ("instead of 10.0.1.1",) * 2
     assert stand_in(second, "10.0.1.1", "").base == ""
+
+
+async def test_a_spec_that_comes_to_name_the_stand_in_changes_nothing(tmp_path: Path) -> None:
+    spec = parse_spec(SPEC.replace("10.0.1.[1-2]", "10.0.1.[9,2]").replace("[10.0.1.9]", "[]"), "cluster.yaml")
+    known = [stand_in(Place("c1", Role.COMPUTE, "10.0.1.1"), "10.0.1.9", "K")]
+    ground = HostsGround("big", Reach(), lambda _: None, RemoteHome("big", tmp_path), None)  # type: ignore
+    assert known[0] in await ground.places(spec, known)

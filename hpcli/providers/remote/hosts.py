@@ -97,4 +97,7 @@ def stand_in(place: Place, address: str, host_key: str) -> Place:
 
 
 def _kept(wanted: Place, known: Place | None) -> Place:
-    return known if known and known.base == f"{INSTEAD}{wanted.address}" else wanted
+    """The stand-in stays where it is while the spec names the first machine, or has come to name the stand-in."""
+    return (
+        known if known and (known.base == f"{INSTEAD}{wanted.address}" or known.address == wanted.address) else wanted
+    )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hpcli.domain.blueprint import Blueprint, ConfigFile, Place, Role
-from hpcli.errors import HpcliError, NotFound, Unsafe
+from hpcli.errors import HpcliError, NotFound, Unreachable, Unsafe
 from hpcli.ports import Transport
 from hpcli.providers.docker.containers import Containers
 from hpcli.providers.remote.blueprint import RELEASE, Fragments, Ingredients, Secrets, make_blueprint
@@ -17,7 +17,6 @@ from hpcli.providers.remote.ground import ClusterKey
 from hpcli.providers.remote.hosts import stand_in
 from hpcli.providers.remote.keeper_files import authorized_line, known_hosts_file
 from hpcli.providers.remote.machines import RemoteMachines
-from hpcli.render.machine import LIFECYCLE
 from hpcli.spec.model import Spec
 
 log = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ class HostsPower:
         place = _place(applied, node)
         command = self.spec.hosts.reboot_command
         try:
-            await self.machines.machine(node).root.run([f"{LIFECYCLE}/reboot"])
+            await _begin_reboot(self.machines.machine(node))
         except HpcliError as error:
             if not command:
                 raise
@@ -181,6 +180,16 @@ class HostsPower:
             words = (answer.err.strip() or answer.out.strip() or f"ended with {answer.code}").splitlines()[-1]
             raise HpcliError(f"node {place.name}", f"{what}: {words}", f"run by hand: {' '.join(argv)}")
         return answer.out
+
+
+async def _begin_reboot(machine: Machine) -> None:
+    """Raises `HpcliError` for a machine that does not let us in, or refuses."""
+    await machine.plain.run(["true"])
+    try:
+        await machine.script("reboot")
+    except Unreachable as error:
+        # It let us in and was gone before it could answer: it goes down.
+        log.info("%s reboots: %s", machine.name, error)
 
 
 async def _applied(machines: RemoteMachines) -> Blueprint:

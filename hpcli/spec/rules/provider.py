@@ -48,6 +48,12 @@ def _nfs_in_containers(spec: Spec, _: Limits) -> Iterator[Finding]:
             yield Finding(("mounts", i, "nfs"), show(mount.nfs), expected)
 
 
+def _pam_in_containers(spec: Spec, _: Limits) -> Iterator[Finding]:
+    if spec.provider == "docker" and spec.pam_slurm_adopt:
+        expected = "false: it adopts into a job's cgroup, and jobs in containers have none"
+        yield Finding(("pam_slurm_adopt",), "true", expected)
+
+
 def _subnet(spec: Spec, _: Limits) -> Iterator[Finding]:
     text = spec.docker.subnet
     if text is None:
@@ -67,5 +73,6 @@ def _subnet(spec: Spec, _: Limits) -> Iterator[Finding]:
 RULES = (
     Rule(_not_local, ("provider", "login", "users", "groups", "accounts", "mounts", "accounting", "pam_slurm_adopt")),
     Rule(_nfs_in_containers, ("provider",)),
+    Rule(_pam_in_containers, ("provider", "pam_slurm_adopt")),
     Rule(_subnet, PLACE_NAMES),
 )
