@@ -71,7 +71,8 @@ class Standing:
         try:
             wait("both nodes are idle", self.idle)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.sh('ctl', 'sinfo -N -o "%N %T %E"; squeue', fine=True)}") from None
+            seen = self.sh("ctl", "sinfo -N -o '%N %T %E'; squeue", fine=True)
+            raise AssertionError(f"{error}\n{seen}") from None
 
     def idle(self) -> bool:
         return self.sh("ctl", "sinfo -h -o %T", fine=True) == "idle"

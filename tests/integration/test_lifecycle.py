@@ -77,9 +77,7 @@ class TestOfAClusterThatIsUp:
         assert (job.state, job.restarts) == ("RUNNING", 0)
         await standing.gateway.cancel([job_id])
 
-    def test_another_spec_under_the_same_name_is_a_change_that_must_be_agreed_to(
-        self, standing: RealCluster, tmp_path: Path
-    ) -> None:
+    def test_another_spec_under_the_same_name_must_be_agreed_to(self, standing: RealCluster, tmp_path: Path) -> None:
         other = tmp_path / "other.yaml"
         other.write_text(SPEC.format(name="it", nodes=3))
         answer = hpcli("cluster", "up", "-f", str(other))

@@ -19,7 +19,7 @@ from hpcli.domain.observation import Observation
 from hpcli.domain.policy import Breaker, Budget, Policy
 from hpcli.domain.recovery import decide
 from hpcli.errors import Unsafe
-from hpcli.services.apply import Scribe
+from hpcli.services.apply import Executor, Scribe
 from hpcli.services.history import history
 from tests.scenario.test_recovery_sim import FREE, Site
 from tests.unit.test_decide import load, observation, policy_of
@@ -354,3 +354,21 @@ async def test_job_steps_are_not_followed_either(tmp_path: Path) -> None:
     }
     assert decide(observation(case), policy_of({"mode": "observe"})) == ()
     assert decide(observation(case), policy_of({})) != ()
+
+
+async def test_what_only_observes_has_no_hands(tmp_path: Path) -> None:
+    with Sites(tmp_path) as made:
+        assert isinstance(made.make(OBSERVE).recovery._hands, Scribe)
+        assert isinstance(made.make(FREE).recovery._hands, Executor)
+
+
+def test_jobs_of_an_observed_repair_are_nobodys_to_follow() -> None:
+    """Not after somebody has turned to acting either: the job that completes was never asked to."""
+    case = {
+        "jobs": [{"id": "7", "state": "COMPLETING", "nodes": "c3"}],
+        "journal": [
+            [60, "opened", {"node": "c3", "observed": True, "jobs": [["7", 0, "c3"]]}],
+            [30, "closed", {"at": "c3", "outcome": "observed"}],
+        ],
+    }
+    assert decide(observation(case), policy_of({})) == ()

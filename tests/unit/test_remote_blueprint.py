@@ -51,7 +51,7 @@ def blueprint(*, systemd: bool, key: ClusterKey | None = KEY, text: str = SPEC) 
 @pytest.mark.parametrize("systemd", [True, False], ids=["systemd", "without-systemd"])
 @pytest.mark.parametrize("host", ["ctl", "login1", "c1", "spare-1"])
 def test_files_of_a_machine(host: str, systemd: bool) -> None:
-    """HPCLI_UPDATE_GOLDEN=1 writes them anew; look at the difference before it is kept. Slurm's own have their tests."""
+    """HPCLI_UPDATE_GOLDEN=1 writes them anew; look at the difference before it is kept."""
     shown = "".join(
         f"==== {file.path} {file.mode:o} {file.owner}:{file.group}{' secret' if file.secret else ''}\n"
         + (file.text if not _elsewhere(file.path) else "(tested elsewhere)\n")
