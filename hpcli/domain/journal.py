@@ -15,6 +15,7 @@ class Kind(StrEnum):
     CLOSED = "closed"
     BREAKER = "breaker"
     PAUSE = "pause"
+    MODE = "mode"
     AUDIT = "audit"
 
 

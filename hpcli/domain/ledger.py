@@ -13,6 +13,7 @@ from hpcli.domain.journal import Kind as Kind
 from hpcli.domain.journal import Milestone as Milestone
 from hpcli.domain.journal import Outcome as Outcome
 from hpcli.domain.journal import Step as Step
+from hpcli.domain.policy import Mode
 
 Body: TypeAlias = Mapping[str, object]
 Entry: TypeAlias = tuple[int, float, str, Body]
@@ -98,7 +99,7 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Every repair, the breaker and the pause."""
+    """Every repair, the breaker and the pause; `mode` is recovery's, `has_observed` whether it ever only observed."""
 
     open: Mapping[str, Repair] = field(default_factory=dict)
     closed: tuple[Repair, ...] = ()
@@ -106,6 +107,8 @@ class Ledger:
     breaker_open: str = ""
     breaker_reset_at: float = 0.0
     paused: str = ""
+    mode: str = Mode.ACT
+    has_observed: bool = False
     rebooted_at: Mapping[str, float] = field(default_factory=dict)
     replaced_at: Mapping[str, float] = field(default_factory=dict)
 
@@ -134,6 +137,9 @@ def _apply(ledger: Ledger, at: float, kind: Kind, body: Body) -> Ledger:
         return replace(ledger, breaker_open=reason, breaker_reset_at=ledger.breaker_reset_at if reason else at)
     if kind == Kind.PAUSE:
         return replace(ledger, paused=str(body["reason"]))
+    if kind == Kind.MODE:
+        mode = str(body["mode"])
+        return replace(ledger, mode=mode, has_observed=ledger.has_observed or mode == Mode.OBSERVE)
     if kind == Kind.AUDIT:
         return ledger
     return _change_repairs(ledger, at, kind, body)

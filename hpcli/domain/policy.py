@@ -64,13 +64,18 @@ class Policy:
     breaker: Breaker = Breaker()
 
     @property
+    def effective(self) -> Mode:
+        known = self.enabled and self.mode in (Mode.ACT, Mode.OBSERVE)
+        return Mode(self.mode) if known else Mode.OFF
+
+    @property
     def acts(self) -> bool:
-        return self.enabled and self.mode == Mode.ACT
+        return self.effective is Mode.ACT
 
     @property
     def observes(self) -> bool:
         """Everything is decided and written down, and nothing is done."""
-        return self.enabled and self.mode == Mode.OBSERVE
+        return self.effective is Mode.OBSERVE
 
     @property
     def longest_repair(self) -> float:

@@ -44,6 +44,7 @@ class Recovery:
         while True:
             self.wake.clear()
             try:
+                self.note_mode()
                 await self.tick()
                 await self._set_gate()
             except HpcliError as error:
@@ -62,6 +63,11 @@ class Recovery:
                 log.info("%s", action)
                 await self._hands.apply(action)
             previous = actions
+
+    def note_mode(self) -> None:
+        """Write down when it changes who is to be believed: what was done before, and what was only decided."""
+        if self.policy.effective != self.journal.ledger.mode:
+            self.journal.write(Kind.MODE, mode=self.policy.effective)
 
     @property
     def gate_open(self) -> bool:
@@ -91,7 +97,8 @@ class Recovery:
 
     async def _set_gate(self) -> None:
         closed = not self.gate_open
-        if closed != self._gate_closed or (self.policy.observes and self._has_newcomers()):
+        # Agents keep the gate as they were last told; those of a cluster that has observed may have been told to open it.
+        if closed != self._gate_closed or (self.journal.ledger.has_observed and self._has_newcomers()):
             await self.executor.agents.set_gate(closed)
             self._gate_closed = closed
 

@@ -145,7 +145,7 @@ rm -rf /tmp/out/debs/partial /tmp/out/debs/lock
 
 def works(machines: Ground) -> None:
     """Slurm itself says so, and a job runs for a person who logs in to the login node."""
-    assert machines.ssh("login1", "admin", "sinfo", "-h", "-o", "%N %t").stdout.split() == ["c1", "idle"]
+    assert machines.ssh("login1", "admin", "sinfo", "-h", "-o", "'%N %t'").stdout.split() == ["c1", "idle"]
     ran = machines.ssh("login1", "admin", "srun", "hostname")
     assert ran.stdout.strip() == "machine-c1", ran
     for machine in machines.machines:

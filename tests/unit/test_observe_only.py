@@ -331,6 +331,7 @@ async def test_the_gate_is_opened_for_every_agent_that_begins_to_report(tmp_path
         site, gate = made.make(OBSERVE), Gate()
         site.recovery.executor.agents = gate  # type: ignore[assignment]
         assert site.recovery.gate_open
+        site.recovery.note_mode()
         await site.second()
         await site.recovery._set_gate()
         await site.second()
@@ -340,6 +341,17 @@ async def test_the_gate_is_opened_for_every_agent_that_begins_to_report(tmp_path
         await site.second()
         await site.recovery._set_gate()
         assert gate.orders == [False, False]
+
+        site.policy = FREE
+        site.start()
+        site.recovery.executor.agents = gate  # type: ignore[assignment]
+        site.recovery.note_mode()
+        site.recovery.note_mode()
+        site.fleet._seq += 2_000_000
+        await site.second()
+        await site.recovery._set_gate()
+        assert gate.orders == [False, False, True]
+        assert [body["mode"] for body in entries(site, "mode")] == ["observe", "act"]
 
 
 async def test_job_steps_are_not_followed_either(tmp_path: Path) -> None:

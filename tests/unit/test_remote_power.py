@@ -231,3 +231,15 @@ def test_down_retires_the_machine_that_took_a_place(site: Site) -> None:
     archive.files[APPLIED] = json.dumps([to_dict(applied)]).encode()
     asyncio.run(site.build.down(site.machines.places))
     assert site.boxes["10.0.1.9"].ran[-1] == "/opt/hpcli/lifecycle/retire"
+
+
+def test_machines_are_looked_for_where_the_keeper_put_them(site: Site) -> None:
+    """The record here still has the old address: drift, too, must look at the new machine."""
+    moved = [replace(one, address="10.0.1.9") if one.name == "c1" else one for one in site.applied().places]
+    applied = replace(site.applied(), places=tuple(moved))
+    site.boxes["10.0.0.1"].files[APPLIED] = json.dumps([to_dict(applied)]).encode()
+    machines = site.machines
+    asyncio.run(machines.applied())
+    before = len(site.boxes["10.0.1.1"].ran)
+    asyncio.run(machines.read({"c1": ["/etc/slurm/slurm.conf"]}))
+    assert site.boxes["10.0.1.9"].ran[-1].endswith("files read") and len(site.boxes["10.0.1.1"].ran) == before

@@ -90,7 +90,12 @@ class RemoteMachines:
             await context.__aexit__(None, None, None)
 
     async def applied(self) -> Blueprint | None:
-        return next(iter(await self._kept(APPLIED)), None)
+        """Also learns where its machines are by now: the keeper may have put others in their places."""
+        applied = next(iter(await self._kept(APPLIED)), None)
+        if applied:
+            now = {place.name: place for place in applied.places}
+            self.learn([now.get(place.name, place) for place in self.places])
+        return applied
 
     async def keep_applied(self, blueprint: Blueprint) -> None:
         await self._keep(APPLIED, (blueprint,))

@@ -74,6 +74,6 @@ async def assert_nothing_was_done(cluster: RealCluster) -> None:
     found: list[Mapping[str, Any]] = [node for node in await cluster.gateway.nodes() if node.drain or node.reason]
     assert found == []
     kinds = {kind for _, _, kind, _ in await cluster.journal()}
-    assert kinds <= {"opened", "planned", "closed", "audit"}
+    assert kinds <= {"mode", "opened", "planned", "closed", "audit"}
     told = (cluster.layout.log / "slurmctld.log").read_text()
     assert [line for line in told.splitlines() if any(word in line for word in TOUCHES)] == []
