@@ -200,8 +200,9 @@ _AFTER: Mapping[str, str] = {
 """What the packages' units do not say of their order: slurmd needs what jobs stand on, slurmctld its accounting."""
 
 
-_ALSO = {"slurmd": ("ExecStartPost=/bin/sh -c 'echo ${MAINPID} >/run/slurm/slurmd.pid'",)}
-"""slurmd writes no pid file where its unit runs it with --systemd, as Debian 13's does, and health checks read it."""
+_ALSO = {"slurmd": ("Type=simple", "ExecStart=", "ExecStart=/usr/sbin/slurmd -D $SLURMD_OPTIONS")}
+"""Debian 13's unit runs slurmd with --systemd: without a pid file, which health checks read, and under a new pid after
+each reconfigure. With -D it writes one and stays what it is."""
 
 
 def _drop_ins(wanted: Sequence[Service]) -> tuple[ConfigFile, ...]:

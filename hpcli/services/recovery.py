@@ -97,7 +97,7 @@ class Recovery:
 
     async def _set_gate(self) -> None:
         closed = not self.gate_open
-        # Agents keep the gate as they were last told; those of a cluster that has observed may have been told to open it.
+        # Agents keep the gate as they were last told, and where it was once opened they may not know better.
         if closed != self._gate_closed or (self.journal.ledger.has_observed and self._has_newcomers()):
             await self.executor.agents.set_gate(closed)
             self._gate_closed = closed

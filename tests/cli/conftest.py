@@ -14,6 +14,9 @@ import pytest
 
 CASES = Path(__file__).parent.parent / "cases" / "slurm" / "22.05"
 
+NOWHERE = "/nonexistent"
+"""No configuration of whoever runs the tests."""
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 FAKE_SQUEUE = """#!/bin/sh
@@ -32,7 +35,8 @@ echo a site wrapper says hello; echo '77;cluster'
 def run_hpcli(*args: str, env: dict[str, str] | None = None, stdin: str = "") -> "subprocess.CompletedProcess[str]":
     argv = [sys.executable, "-m", "hpcli", *args]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "HPCLI", "NO_COLOR"))}
-    return subprocess.run(argv, env={**clean, **(env or {})}, input=stdin, capture_output=True, text=True, timeout=120)
+    own = {**clean, "XDG_CONFIG_HOME": NOWHERE, **(env or {})}
+    return subprocess.run(argv, env=own, input=stdin, capture_output=True, text=True, timeout=120)
 
 
 def run_on_terminal(*args: str, env: dict[str, str], width: int = 120) -> str:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ controller: {name: ctl}
 compute:
   - {name: gpu, nodes: "@nodes@", cpus: @cpus@, memory: 256M@gpus@}
 health: {interval: 1s}
-recovery: {start_interval: 0s, reboot_interval: 0s, replace_interval: 0s}
+recovery: {start_interval: 0s, reboot_interval: 0s, replace_interval: 0s, breaker: {nodes: 9}}
 hosts:
   user: admin
   identity: @folder@/id
@@ -134,6 +134,15 @@ class Site:
 
 def image(series: str) -> str:
     return subprocess.run([BUILD, series, "slurm"], capture_output=True, text=True, check=True).stdout.split()[-1]
+
+
+def made(site: Site) -> Iterator[tuple[Site, Cli]]:
+    """The machines, and a command line with a home of its own, for as long as a test needs them."""
+    try:
+        site.make()
+        yield site, Cli(site.folder / "state")
+    finally:
+        site.remove()
 
 
 def until(what: str, found: Callable[[], Any], limit: float = 60.0) -> Any:

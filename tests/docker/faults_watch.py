@@ -58,4 +58,4 @@ def jobs_state(site: Site, job: str) -> str:
 
 def job_on(site: Site, job: str) -> str:
     """The process of the job on its node, known by its start: the very same as long as this stays."""
-    return site.sh("c1", "ps -o pid=,lstart= -C sleep --sort=start_time | head -n 1")
+    return site.sh("c1", "ps -eo pid=,lstart=,args= | grep '[s]leep 3600$'")

@@ -1,6 +1,5 @@
 """Clusters on machines that go wrong: what is said, what is left, and that the same command then goes on."""
 
-import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -8,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.faults_secrets import Onlookers, holders, holders_here, serve_database
-from tests.docker.faults_site import Site, begin, ended, fault, until
+from tests.docker.faults_site import Site, begin, ended, fault, made, until
 from tests.docker.faults_watch import Pings, job_on, jobs_state, submit
 from tests.e2e.life import Cli, wait
 from tests.e2e.worlds import docker
@@ -20,14 +18,6 @@ SLOW = """printf '#!/bin/bash\n[[ -e /slow ]] && touch /reached\nwhile [[ -e /sl
 exec /usr/bin/dpkg-query "$@"\n' >/usr/local/sbin/dpkg-query
 chmod 755 /usr/local/sbin/dpkg-query; touch /slow"""
 """Root's dpkg-query, which the first step calls, waits: a bootstrap that stays half-way as long as a test needs."""
-
-
-def made(site: Site) -> Iterator[tuple[Site, Cli]]:
-    try:
-        site.make()
-        yield site, Cli(site.folder / "state")
-    finally:
-        site.remove()
 
 
 @pytest.fixture
@@ -112,7 +102,7 @@ def test_a_bootstrap_that_was_broken_off_is_finished_by_the_same_command(bare: t
     code, answer = ended(again)
     took = time.monotonic() - began
     print(f"  {took:.1f} s from the cut to {answer['errors'][0]['message']}")
-    assert code == 4 and "c2" in answer["errors"][0]["subject"] and took < 30
+    assert code == 4 and "c2" in answer["errors"][0]["subject"] and took < 45
     docker("network", "connect", "--ip", site.address("c2"), site.name, site.container("c2"))
     site.sh("c2", "rm /slow")
     assert cli("cluster", "up", "-f", spec)["nodes"] == 2
@@ -245,64 +235,3 @@ def slurmd_start(site: Site, node: str) -> str:
 def whole(site: Site, cli: Cli) -> bool:
     found = cli("cluster", "status", site.name, code=None)["data"]
     return not (found["errors"] or found["dead"] or found["silent"] or found["out_of_service"])
-
-
-@pytest.fixture
-def secretive(tmp_path: Path) -> Iterator[tuple[Site, Cli]]:
-    """Machines, and a database of somebody else's."""
-    yield from made(Site(tmp_path, "h-secret", "172.29.95", ("ctl", "c1", "spare-db")))
-
-
-def test_secrets_lie_in_files_of_their_owner_alone_and_nowhere_else(secretive: tuple[Site, Cli]) -> None:
-    """Looked for in every file, command line and environment of every machine and of this one, in all that is said."""
-    site, cli = secretive
-    password = "pass-" + secrets.token_hex(12)
-    serve_database(site, "spare-db", password)
-    file = site.folder / "db.password"
-    file.write_text(f"{password}\n")
-    file.chmod(0o600)
-    database = f"{{host: {site.address('spare-db')}, password_file: {file}}}"
-    spec = site.write(
-        f"accounting: {{enabled: true, database: {database}}}\naccounts: [{{name: lab, description: Lab}}]\n"
-    )
-    saved = site.folder / "plan.json"
-    with Onlookers(site, ("ctl", "c1")) as seen:
-        up = begin(cli, "cluster", "up", "-f", spec, "-v")
-        said = "".join(up.communicate(timeout=180))
-        assert up.returncode == 0, said
-        Path(spec).write_text(
-            site.spec(f"accounting: {{enabled: true, database: {database}}}\nslurm_conf: {{MessageTimeout: 22}}\n")
-        )
-        file.write_text(f"other-{password}\n")
-        cli("cluster", "plan", "-f", spec, "-o", str(saved))
-        file.write_text(f"{password}\n")
-        cli("cluster", "apply", "-f", spec, "--yes")
-    home = cli.home / "hpcli" / "clusters" / site.name
-    keys = {
-        "password": password,
-        "munge key": (home / "munge.key").read_text().strip(),
-        "keeper's key": (home / "id_ed25519").read_text().splitlines()[2],
-        "administrator's key": (site.folder / "id").read_text().splitlines()[2],
-    }
-    assert "run.sh" in seen.text and "slurmdbd" in seen.text, "the onlookers saw nothing"
-    for name, key in keys.items():
-        assert key not in seen.text, f"{name} in a command line or an environment"
-        assert key not in said + saved.read_text(), f"{name} was said"
-    where = {name: {*holders(site, key), *holders_here(site.folder, key)} for name, key in keys.items()}
-    assert where["password"] == {
-        "ctl 600 /etc/slurm/slurmdbd.conf",
-        "ctl 600 /var/lib/hpcli/applied.json",
-        "600 db.password",
-    }
-    assert where["munge key"] == {
-        "ctl 600 /etc/munge/munge.key",
-        "c1 600 /etc/munge/munge.key",
-        "ctl 600 /var/lib/hpcli/applied.json",
-        f"600 state/hpcli/clusters/{site.name}/munge.key",
-    }
-    assert where["keeper's key"] == {
-        "ctl 600 /etc/hpcli/keeper/id_ed25519",
-        "ctl 600 /var/lib/hpcli/applied.json",
-        f"600 state/hpcli/clusters/{site.name}/id_ed25519",
-    }
-    assert where["administrator's key"] == {"600 id"}

@@ -94,7 +94,7 @@ def test_a_replacement_that_cannot_be_made_parks_the_node_with_a_reason(site: Si
     assert cli("cluster", "plan", "-f", spec)["changes"] == [] and cli("cluster", "drift", "-f", spec) == []
     assert site.gone_from("c1")
 
-    # Two spare machines, of which one is wrong, and then none.
+    # One spare machine, and then none.
     cli("cluster", "apply", "-f", site.write(hosts=f"spare_machines: [{site.address('spare2')}]"), "--yes")
     break_gpu(site.container("c2"))
     ended(cli, site.name, "c2", "returned")

@@ -154,6 +154,15 @@ def test_a_daemon_writes_where_it_must_and_nowhere_else(
     assert standing.sh(machine, f"grep NoNewPrivs /proc/$(systemctl show -P MainPID {unit})/status").endswith("1")
 
 
+def test_slurmd_is_found_alive_after_a_reconfigure(standing: Standing) -> None:
+    """Debian 13's slurmd would get a new pid, and leave no file that says which."""
+    standing.sh("ctl", "scontrol reconfigure")
+    log = "/var/log/slurm/slurmd.log"
+    wait("it has begun anew", lambda: standing.sh("c1", f"tail -n 3 {log} | grep -E 'slurmd started|CPUs='", fine=True))
+    pid = standing.sh("c1", "systemctl show -P MainPID slurmd")
+    assert standing.sh("c1", "cat /run/slurm/slurmd.pid") == pid == standing.sh("c1", "pgrep -x slurmd")
+
+
 def test_the_gate_has_its_verdict(standing: Standing) -> None:
     assert standing.sh("c1", "cat /run/hpcli/c1/verdict").split()[0] == "ok"
 
