@@ -134,7 +134,13 @@ class TestAgainstRealSlurm:
         job = hpcli("submit", "-D", str(tmp_path), "--", "sh", "-c", "echo on; sleep 600", env=slurm_env).stdout.strip()
         argv = [sys.executable, "-m", "hpcli", "logs", "-F", job]
         with subprocess.Popen(
-            argv, env={**os.environ, **slurm_env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            argv,
+            env={**os.environ, **slurm_env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Whoever runs the tests in the background has it ignored, and us with it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as follower:
             assert follower.stdout
             assert follower.stdout.readline() == "on\n"
