@@ -95,6 +95,7 @@ replace_file() {
 BEGIN_BLOCK='# hpcli begin: written by hpcli, changes here are lost'
 END_BLOCK='# hpcli end'
 # What a line of somebody else's begins with while it is out of service.
+# shellcheck disable=SC2034 # used by those who source this
 ASIDE='# set aside by hpcli: '
 
 # A file's text with our block replaced by $2, at its end; an empty $2 takes it out.

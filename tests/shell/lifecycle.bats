@@ -281,7 +281,7 @@ files.site:/export/home /home nfs noatime,_netdev,nofail 0 0
     # Debian's packages use both folders.
     touch "$HPCLI_ROOT/lib/security/pam_slurm_adopt.so"
     step compute/20-pam
-    [ "$(tail -n 2 "$HPCLI_ROOT/etc/pam.d/sshd" | head -n 1)" = 'account required pam_slurm_adopt.so' ]
+    grep -qx 'account required pam_slurm_adopt.so' "$HPCLI_ROOT/etc/pam.d/sshd"
     [ "$(cat "$HPCLI_ROOT/etc/hpcli/pam-access.conf")" = $'+:root:ALL\n+:ops:ALL\n-:ALL:ALL' ]
     conf compute 'HPCLI_PAM_ADOPT=no'
     step compute/20-pam
