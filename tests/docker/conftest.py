@@ -9,6 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from lab import SERIES, Container, Lab, containers, image, network, push
 
+LONG = ("test_faults", "test_bare", "test_systemd")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`./run test docker` leaves these out unless HPCLI_LONG=1 asks for them."""
+    for item in items:
+        if item.path.name.startswith(LONG):
+            item.add_marker(pytest.mark.long)
+
 
 def engine_answers() -> bool:
     if not shutil.which("docker"):
