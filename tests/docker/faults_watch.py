@@ -43,8 +43,10 @@ class Pings:
 
 
 def submit(site: Site, node: str) -> str:
-    """A job that runs on this node."""
-    job = site.sh("ctl", f"cd /tmp && sbatch --parsable --requeue --nodelist={node} --wrap 'sleep 3600'")
+    """A job that runs on this node, alone: those of tests before are ended."""
+    site.sh("ctl", "scancel --name=fault")
+    options = f"--parsable --requeue --job-name=fault --nodelist={node}"
+    job = site.sh("ctl", f"cd /tmp && sbatch {options} --wrap 'sleep 3600'")
     until(f"job {job} runs", lambda: jobs_state(site, job).startswith("RUNNING"))
     return job
 
@@ -56,6 +58,10 @@ def jobs_state(site: Site, job: str) -> str:
     return f"{words.get('JobState', 'GONE')} {words.get('Restarts', '-')}"
 
 
-def job_on(site: Site, job: str) -> str:
-    """The process of the job on its node, known by its start: the very same as long as this stays."""
-    return site.sh("c1", "ps -eo pid=,lstart=,args= | grep '[s]leep 3600$'")
+def job_on(site: Site) -> str:
+    """The process of c1's job, known by its number and start: the very same as long as this stays."""
+
+    def found() -> str:
+        return site.sh("c1", "ps -eo pid=,lstart=,args= | grep '[s]leep 3600$'", fine=True)
+
+    return str(until("the job's process is there", found))

@@ -38,14 +38,18 @@ def pip_conf(folder: Path) -> str:
     index = os.environ.get("PIP_INDEX_URL")
     text = f"[global]\ncert = {SITE_CERTIFICATES}\n" + (f"index-url = {index}\n" if index else "")
     path = folder / "pip.conf"
-    folder.mkdir(exist_ok=True)
     path.write_text(text)
     return str(path)
 
 
 def site(folder: Path) -> dict[str, str]:
     """What the site has put on its machines before hpcli comes."""
+    folder.mkdir(exist_ok=True)
     found = {CERTIFICATES: SITE_CERTIFICATES} if Path(CERTIFICATES).exists() else {}
+    if SERIES == "26.05":
+        # A mirror of unstable that stands still is older than it says it may be.
+        (folder / "apt.conf").write_text('Acquire::Check-Valid-Until "false";\n')
+        found[str(folder / "apt.conf")] = "/etc/apt/apt.conf.d/90-site"
     return {**found, pip_conf(folder): "/etc/pip.conf"}
 
 
