@@ -38,6 +38,10 @@ def provider(settings: ControllerSettings) -> Provider:
         from hpcli.providers.kept import KeptProvider
 
         return KeptProvider(settings.keeper, can_replace=settings.can_replace)
+    if settings.provider == "adopted":
+        from hpcli.providers.adopted import AdoptedProvider
+
+        return AdoptedProvider(app.gateway_for(settings.slurm_conf, settings.requeue_rest))
     from hpcli.providers.local.build import agent_argv
     from hpcli.providers.local.provider import LocalProvider
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcli.domain.blueprint import Role
 from hpcli.domain.cluster import Built
 from hpcli.errors import TimedOut, Unreachable, error_of
 from hpcli.machines import RemoteTransport
@@ -49,10 +50,11 @@ def build(spec: "Spec", text: str, progress: Progress, clock: Clock) -> "RemoteB
 
 
 def ground_of(spec: "Spec", home: RemoteHome, progress: Progress) -> "Ground":
-    if spec.provider == "hosts":
+    if spec.provider != "docker":
         from hpcli.providers.remote.hosts import HostsGround, reach_of
 
-        return HostsGround(spec.name, reach_of(spec.hosts), connect, home, LocalTransport())
+        keyless = spec.provider == "adopted"
+        return HostsGround(spec.name, reach_of(spec.hosts), connect, home, LocalTransport(), keyless=keyless)
     from hpcli.providers.docker.containers import Containers
     from hpcli.providers.docker.engine import Engine
     from hpcli.providers.remote.docker import DockerGround
@@ -71,7 +73,8 @@ def slurm_gateway(name: str) -> SlurmGateway:
     """The cluster's Slurm through its login node."""
     from hpcli.slurm.cli import CliGateway
 
-    return CliGateway(login(record_of(name)), {}, ambient=())
+    record = record_of(name)
+    return CliGateway(login(record), record.environment, ambient=())
 
 
 def admin_gateway(name: str) -> SlurmGateway:
@@ -80,7 +83,8 @@ def admin_gateway(name: str) -> SlurmGateway:
     from hpcli.transport.root import AsRoot
 
     record = record_of(name)
-    return CliGateway(AsRoot(connect(record.reach.target(record.controller.address))), {}, ambient=())
+    root = AsRoot(connect(record.reach.target(record.controller.address)))
+    return CliGateway(root, record.environment, ambient=())
 
 
 class ControllerOverSsh:
@@ -124,9 +128,10 @@ async def bring_up(work: "RemoteBuild", clock: Clock) -> float:
             lambda: "",
             lambda _node: "",
             REMOTE_POLL,
+            idle=not work.machines.adopted,
         )
         try:
-            await readiness.wait(work.spec.node_names)
+            await readiness.wait([place.name for place in work.machines.places if place.role is Role.COMPUTE])
         except TimedOut as error:
             raise await work.explained(error) from None
 

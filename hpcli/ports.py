@@ -149,6 +149,10 @@ class SlurmGateway(Protocol):
 
     async def update_nodes(self, hostlist: str, state: str, reason: str = "") -> None: ...
 
+    async def reboot(self, hostlist: str) -> None:
+        """Have Slurm run its RebootProgram on nodes that hold no job; drained ones stay drained, with their reason."""
+        ...
+
     async def version(self) -> tuple[int, int]:
         """Year and month of the Slurm release, as (22, 5)."""
         ...

@@ -14,7 +14,7 @@ UNDERWAY=$STEPS/underway
 export HPCLI_OFFLINE=
 
 main() {
-    local again='' path
+    local again='' path step
     while (($#)); do
         case $1 in
             --again) again=yes ;;
@@ -30,8 +30,10 @@ main() {
     alone
     [[ -z $again ]] || find "$STEPS" -mindepth 1 -delete
     [[ ! -s $UNDERWAY ]] || printf 'lifecycle: the run before this one ended in %s: going on from there\n' "$(<"$UNDERWAY")" >&2
-    for path in "$HERE"/common/[0-9]* "$HERE/${NODE[HPCLI_ROLE]}"/[0-9]*; do
-        run_step "${path#"$HERE/"}"
+    local folders=(common "${NODE[HPCLI_ROLE]}")
+    ! adopted || folders=(adopted)
+    for path in "${folders[@]/#/$HERE/}"; do
+        for step in "$path"/[0-9]*; do run_step "${step#"$HERE/"}"; done
     done
     rm -f "$UNDERWAY"
     # From now on this machine's own start may start its services.

@@ -11,6 +11,10 @@ FORMAT = 1
 """Of a blueprint as JSON; goes up when an older hpcli could not read it."""
 
 
+ADOPTED = "adopted"
+"""The provider of a cluster whose Slurm somebody else built: none of its files are ours, nor its jobs' state."""
+
+
 class Role(StrEnum):
     CONTROLLER = "controller"
     LOGIN = "login"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from hpcli.domain import disruption
-from hpcli.domain.blueprint import Blueprint, ConfigFile, Place, Role
+from hpcli.domain.blueprint import ADOPTED, Blueprint, ConfigFile, Place, Role
 from hpcli.domain.change import Change, Disruption, Part
 from hpcli.domain.config_difference import gres_changes, slurm_conf_changes
 from hpcli.domain.disruption import Cost, Version
@@ -21,6 +21,9 @@ _SLURMDBD = Cost(Disruption.RESTART, "slurmdbd restarts; slurmctld keeps what it
 _MUNGE = Cost(Disruption.RESTART, "munge restarts, and every daemon that speaks through it; running jobs live on")
 _MADE = Cost(Disruption.NONE, "made and set up before Slurm learns of it")
 _TAKEN_OUT = Cost(Disruption.DRAIN, "what runs there ends first, then it is taken out")
+_LEFT = Cost(Disruption.NONE, "hpcli is taken off; Slurm and its jobs there do not notice")
+_REBUILT = Cost(Disruption.REBUILD, "another machine takes its place")
+_MOVED = Cost(Disruption.NONE, "hpcli is put on the machine at that address")
 _SPARE = Cost(Disruption.NONE, "nothing runs there until it takes the place of another")
 _RELEASE = Cost(Disruption.NONE, "another hpcli is put on the machines, and its daemons restart; jobs do not notice")
 _TOPOLOGY = Cost(Disruption.RECONFIGURE)
@@ -32,7 +35,7 @@ def difference(before: Blueprint | None, after: Blueprint) -> tuple[Change, ...]
         return (_new_cluster(after), *_machines((), after.places))
     changes = [
         *_slurm_version(before, after),
-        *_machines(before.places, after.places),
+        *_machines(before.places, after.places, slurms=after.provider != ADOPTED),
         *_slurm(before, after),
         *_files(before, after),
     ]
@@ -108,7 +111,8 @@ def _slurm_version(before: Blueprint, after: Blueprint) -> Iterator[Change]:
     yield Change("Slurm", before.slurm_version, after.slurm_version, cost.disruption, fold(rebuilt), cost.why)
 
 
-def _machines(before: Iterable[Place], after: Iterable[Place]) -> Iterator[Change]:
+def _machines(before: Iterable[Place], after: Iterable[Place], *, slurms: bool = True) -> Iterator[Change]:
+    """`slurms`: a machine comes into Slurm and goes from it with us."""
     old, new = {place.name: place for place in before}, {place.name: place for place in after}
     for role in Role:
         added = [name for name, place in new.items() if name not in old and place.role is role]
@@ -116,11 +120,11 @@ def _machines(before: Iterable[Place], after: Iterable[Place]) -> Iterator[Chang
         if added:
             yield _machine(added, "", role, _SPARE if role is Role.SPARE else _MADE)
         if gone:
-            yield _machine(gone, role, "", _SPARE if role is Role.SPARE else _TAKEN_OUT)
+            yield _machine(gone, role, "", _SPARE if role is Role.SPARE else _TAKEN_OUT if slurms else _LEFT)
     for name, place in new.items():
         if name in old and _kind(old[name]) != _kind(place):
             spare = place.role is Role.SPARE
-            cost = _SPARE if spare else Cost(Disruption.REBUILD, "another machine takes its place")
+            cost = _SPARE if spare else _REBUILT if slurms else _MOVED
             pair = _first_difference(_kind(old[name]), _kind(place))
             yield Change(f"machine {name}", *pair, cost.disruption, name, cost.why, Part.MACHINE)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hpcli.domain.blueprint import Blueprint, ConfigFile, Place, Role
+from hpcli.domain.blueprint import ADOPTED, Blueprint, ConfigFile, Place, Role
 from hpcli.domain.change import Change, Disruption, Part
 from hpcli.domain.difference import file_part, is_keepers, is_release, is_slurms
 from hpcli.domain.names import expand, fold
@@ -127,6 +127,8 @@ class _Course:
             yield Step(Act.ACCOUNTS, (self._controller,))
 
     def _slurm(self) -> Iterator[Step]:
+        if self.goal.provider == ADOPTED:
+            return
         nodes = self._compute
         fresh = tuple(name for name in nodes if name in {*self._added, *self._rebuilt})
         if self._restart >= Disruption.RESTART or self._munge:

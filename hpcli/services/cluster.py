@@ -65,7 +65,7 @@ class Readiness:
     """Waits for a cluster to become whole, looking every `poll` seconds.
 
     `casualty` names a daemon that died and its last words, "" while all live; `last_words` are those
-    of a node's slurmd.
+    of a node's slurmd. Without `idle` only the agents are waited for.
     """
 
     gateway: SlurmGateway
@@ -75,26 +75,28 @@ class Readiness:
     casualty: Callable[[], str]
     last_words: Callable[[str], str]
     poll: float = POLL
+    idle: bool = True
 
     async def wait(self, nodes: Sequence[str]) -> Health:
-        """Until every node is idle and every agent has reported. Raises `TimedOut` saying what is missing."""
+        """Until every node is idle and the agents of `nodes` have reported. Raises `TimedOut`: what is missing."""
         deadline = self.clock.now() + BASE_LIMIT + LIMIT_PER_NODE * len(nodes)
         while True:
             health = await look(self.gateway, self.controller)
             ready = len(health.nodes) - len(health.not_idle)
-            self.progress.step(f"{ready} of {len(nodes)} nodes idle, {len(health.reporting)} agents reporting")
-            if ready == len(nodes) == len(health.reporting):
+            told = f"{ready} of {len(nodes)} nodes idle, " if self.idle else ""
+            self.progress.step(f"{told}{len(health.reporting)} of {len(nodes)} agents reporting")
+            if health.reporting.issuperset(nodes) and (not self.idle or ready == len(nodes)):
                 return health
             if died := self.casualty():
                 raise HpcliError("cluster", died, "mend that, then bring the cluster up again")
             if self.clock.now() > deadline:
-                raise TimedOut("cluster", self._missing(health), "its logs: hpcli cluster status")
+                raise TimedOut("cluster", self._missing(health, nodes), "its logs: hpcli cluster status")
             await self.clock.sleep(self.poll)
 
-    def _missing(self, health: Health) -> str:
+    def _missing(self, health: Health, nodes: Sequence[str]) -> str:
         if health.slurm_error or health.controller_error:
             return health.slurm_error or health.controller_error
-        if health.not_idle:
+        if self.idle and health.not_idle:
             first = health.not_idle[0]
             return f"{NodeSet.fromlist(health.not_idle)} not idle; slurmd of {first}: {self.last_words(first)}"
-        return f"no report from {NodeSet.fromlist(health.silent)}"
+        return f"no report from {NodeSet.fromlist(set(nodes) - health.reporting)}"

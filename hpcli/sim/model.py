@@ -29,6 +29,7 @@ class SimNode:
     drain: bool = False
     fail: bool = False
     responding: bool = True
+    expected: bool = False
     reason: str = ""
     boot: int = 1
     instance: int = 1

@@ -15,12 +15,16 @@ _NEEDS_REASON = frozenset({"drain", "down", "fail"})
 
 
 class SimGateway:
-    """Slurm as a World shows it. `calls` counts what would be round trips; `deaf` makes slurmctld unreachable."""
+    """Slurm as a World shows it. `calls` counts what would be round trips; `deaf` makes slurmctld unreachable.
+
+    `reboot_seconds` is how long a reboot by its RebootProgram takes, 0.0 for none.
+    """
 
     def __init__(self, world: World, user: str = "user") -> None:
         self.world = world
         self.user = user
         self.deaf = False
+        self.reboot_seconds = 0.0
         self.calls: list[str] = []
         self.messages: list[tuple[str, str]] = []
         self.admin_levels: dict[str, str] = {}
@@ -95,6 +99,13 @@ class SimGateway:
         self._set([name for name in names if name in self.world.nodes], hostlist, state.lower(), reason)
         if not self.world.nodes.keys() >= set(names):
             raise NotFound(f"node {hostlist}", "Invalid node name specified", "see: hpcli nodes")
+
+    async def reboot(self, hostlist: str) -> None:
+        self._call("reboot")
+        if not self.reboot_seconds:
+            raise SlurmRefused(f"node {hostlist}", "Requested operation is presently disabled")
+        for name in _names(hostlist):
+            self.world.reboot(name, self.reboot_seconds, ordered=True)
 
     def _set(self, names: Sequence[str], hostlist: str, state: str, reason: str) -> None:
         if state == "drain":

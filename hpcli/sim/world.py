@@ -126,10 +126,11 @@ class World:
         node.up_at = FOREVER
         self._fall_silent(node)
 
-    def reboot(self, name: str, seconds: float) -> None:
-        """Switch off now, and on again after `seconds` with a new boot id; see `machine`."""
+    def reboot(self, name: str, seconds: float, *, ordered: bool = False) -> None:
+        """Switch off now, and on again after `seconds` with a new boot id; see `machine`. `ordered`: by Slurm."""
         self.power_off(name)
         self.nodes[name].up_at = self._now + seconds
+        self.nodes[name].expected = ordered
 
     def replace(self, name: str, seconds: float) -> None:
         """As `reboot`, with another machine behind the name."""
@@ -192,11 +193,17 @@ class World:
         self._schedule()
 
     def _boot(self, node: SimNode) -> None:
-        """A newer boot time puts the node DOWN, whatever it was before; only `resume` clears that."""
+        """A newer boot time puts the node DOWN, whatever it was before; only `resume` clears that.
+
+        Not one that Slurm itself has ordered: such a node is as it was before.
+        """
         node.powered, node.frozen, node.responding = True, False, True
         node.up_at = node.silent_since = FOREVER
         node.boot += 1
         node.boot_time = self._now
+        if node.expected:
+            node.expected = False
+            return
         node.reason = node.reason or "Node unexpectedly rebooted"
         self._set_down(node)
 

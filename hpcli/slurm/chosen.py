@@ -56,6 +56,9 @@ class ChosenGateway:
     async def update_nodes(self, hostlist: str, state: str, reason: str = "") -> None:
         await self._cli.update_nodes(hostlist, state, reason)
 
+    async def reboot(self, hostlist: str) -> None:
+        await self._cli.reboot(hostlist)
+
     async def version(self) -> tuple[int, int]:
         return await (await self._gateway()).version()
 

@@ -172,6 +172,10 @@ class CliGateway:
         if completed.code and not (state.lower() == "resume" and _ALREADY_SO in completed.err):
             raise refusal(f"node {hostlist}", completed)
 
+    async def reboot(self, hostlist: str) -> None:
+        """Raises `SlurmRefused` without a RebootProgram. Slurm does it when the nodes' last jobs have ended."""
+        await self._asked(f"node {hostlist}", ["scontrol", "reboot", _argument(hostlist)])
+
     async def _keeps_reasons(self) -> bool:
         """Slurm 24.11 leaves the old reason on a resumed node, and takes an empty one for none given."""
         if self._version is None:

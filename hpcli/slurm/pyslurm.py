@@ -121,6 +121,9 @@ class PyslurmGateway:
     async def update_nodes(self, hostlist: str, state: str, reason: str = "") -> None:
         await self._cli.update_nodes(hostlist, state, reason)
 
+    async def reboot(self, hostlist: str) -> None:
+        await self._cli.reboot(hostlist)
+
 
 def series(version: str) -> tuple[int, int]:
     """Give (24, 11) for "24.11.0". Raises ValueError."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hpcli.spec.document import Document, Value
 from hpcli.spec.machines import Kind
 from hpcli.spec.problems import Loc, Problem, show
-from hpcli.spec.rules.provider import NOT_LOCAL
+from hpcli.spec.rules.provider import NOT_ADOPTED, NOT_LOCAL
 
 OWN_KEYS = frozenset({"name", "compute", "controller", "login", "partitions"})
 """What each cluster says for itself: no file of defaults may."""
@@ -91,7 +91,7 @@ def _usable(defaults: Sequence[Layer], main: Layer) -> Iterator[tuple[Layer, Map
         provider = layer.mapping.get("provider", provider)
     for layer in defaults:
         own = {key: value for key, value in layer.mapping.items() if key not in OWN_KEYS}
-        for loc in NOT_LOCAL if provider == "local" else ():
+        for loc in {"local": NOT_LOCAL, "adopted": NOT_ADOPTED}.get(str(provider), {}):
             own = _without(own, loc)
         yield layer, own
 

@@ -12,7 +12,7 @@ from hpcli.spec.care import Health, Recovery
 from hpcli.spec.hostlist import expand
 from hpcli.spec.machines import Controller, Group, Kind, Login, Partition, names_by_group, nodes_of
 from hpcli.spec.nodes import NodeSpec, PartitionSpec
-from hpcli.spec.options import DockerSection, HostsSection, Local
+from hpcli.spec.options import AdoptedSection, DockerSection, HostsSection, Local
 from hpcli.spec.section import Section
 from hpcli.spec.site import Account, Accounting, Mount, Packages, SlurmSection, Topology, User, UserGroup
 from hpcli.spec.texts import FilePath
@@ -27,7 +27,9 @@ class Spec(Section):
     """
 
     name: ClusterName = Field(description="Name of the cluster.", examples=["demo"])
-    provider: Literal["local", "docker", "hosts"] = Field(default="local", description="Where the machines come from.")
+    provider: Literal["local", "docker", "hosts", "adopted"] = Field(
+        default="local", description="Where the machines come from; adopted: from a Slurm that is there already."
+    )
     controller: Controller = Field(default=Controller(), description="The machine of slurmctld.")
     login: Login = Field(default=Login(), description="Machines that people log in to.")
     compute: tuple[Group, ...] = Field(
@@ -57,7 +59,8 @@ class Spec(Section):
     packages: Packages = Field(default=Packages(), description="Where machines get their software.")
     local: Local = Field(default=Local(), description="Options of provider local.")
     docker: DockerSection = Field(default=DockerSection(), description="Options of provider docker.")
-    hosts: HostsSection = Field(default=HostsSection(), description="Options of provider hosts.")
+    hosts: HostsSection = Field(default=HostsSection(), description="Options of providers hosts and adopted.")
+    adopted: AdoptedSection = Field(default=AdoptedSection(), description="Options of provider adopted.")
     health: Health = Field(default=Health(), description="Health checks.")
     recovery: Recovery = Field(default=Recovery(), description="What recovery may do, and how fast.")
 

@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from hpcli.spec.section import Section
-from hpcli.spec.texts import DockerMemory, FilePath, Host, ImageName, LoginName
-from hpcli.spec.values import Hostlist
+from hpcli.spec.texts import DockerMemory, FilePath, Folder, Host, ImageName, Line, LoginName
+from hpcli.spec.values import Hostlist, Word
 
 
 class Local(Section):
@@ -19,7 +19,7 @@ class Local(Section):
 
 
 class HostsSection(Section):
-    """Options of provider hosts: existing machines, reached over SSH."""
+    """Options of providers hosts and adopted: existing machines, reached over SSH."""
 
     user: LoginName | None = Field(default=None, description="SSH user, root or with sudo; ssh's own choice if null.")
     port: int | None = Field(default=None, ge=1, le=65535, description="SSH port; ssh's own choice if null.")
@@ -56,3 +56,29 @@ class DockerSection(Section):
     subnet: str | None = Field(
         default=None, description="Subnet of the cluster's network; a free one if null.", examples=["172.30.5.0/24"]
     )
+
+
+class AdoptedSection(Section):
+    """Options of provider adopted: a Slurm that somebody else built, as `hpcli cluster adopt` found it."""
+
+    slurm_conf: Folder = Field(default="/etc/slurm/slurm.conf", description="Its slurm.conf on the controller.")
+    programs: Folder | None = Field(
+        default=None, description="The folder of Slurm's programs, where they are not on everybody's PATH."
+    )
+    slurm_user: LoginName = Field(default="slurm", description="SlurmUser; hpcli's controller runs as it.")
+    slurm_uid: int = Field(default=64030, ge=0, description="Its number, the same on every machine.")
+    state: Folder = Field(default="/var/spool/slurmctld", description="StateSaveLocation, for the controller's lease.")
+    munge_socket: Folder = Field(default="/run/munge/munge.socket.2", description="munged's socket.")
+    slurmd_pid: Line = Field(
+        default="/var/run/slurmd.pid", description="SlurmdPidFile; %n is the node's name, %h its host's."
+    )
+    prolog_flags: tuple[Word, ...] = Field(
+        default=(), strict=False, description="PrologFlags as found: with Alloc or Contain a requeued job rests longer."
+    )
+    chain_prolog: tuple[Line, ...] = Field(
+        default=(),
+        strict=False,
+        description="The site's own Prolog, run after hpcli's gate; patterns as in slurm.conf are allowed.",
+        examples=[["/etc/slurm/prolog.d/*"]],
+    )
+    python: Line = Field(default="python3", description="A Python of at least 3.11 on the machines.")

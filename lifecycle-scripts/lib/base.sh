@@ -30,6 +30,9 @@ read_node_conf() {
     esac
 }
 
+# Whether Slurm here is somebody else's, so that nothing of it may be touched.
+adopted() { [[ ${NODE[HPCLI_ADOPTED]-} == yes ]]; }
+
 # Those of node.conf's values that a step depends on.
 settings() {
     local key

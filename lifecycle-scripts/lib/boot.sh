@@ -5,6 +5,8 @@ runtime_folders() {
     install -d -m 755 "$RUN"
     # Where the agent leaves its verdict for the Prolog.
     [[ ${NODE[HPCLI_ROLE]-} != compute ]] || install -d -m 755 "$RUN/${NODE[HPCLI_NODE]}"
+    # Slurm's and munge's own folders are theirs who built the cluster.
+    ! adopted || return 0
     ! id_of passwd munge >/dev/null || install -d -o munge -g munge -m 755 "$R/run/munge"
     ! id_of passwd slurm >/dev/null || install -d -o slurm -g slurm -m 755 "$R/run/slurm"
     ! id_of passwd mysql >/dev/null || install -d -o mysql -g mysql -m 755 "$(database_run)"

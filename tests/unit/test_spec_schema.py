@@ -83,7 +83,7 @@ def whole(example: str) -> str:
 def test_the_examples_of_the_page_are_valid():
     *examples, _ = blocks("yaml")
     specs = [parse_spec(whole(example), "cluster.yaml") for example in examples]
-    assert {spec.provider for spec in specs} == {"local", "docker", "hosts"}
+    assert {spec.provider for spec in specs} == {"local", "docker", "hosts", "adopted"}
 
 
 def test_there_is_an_example_of_every_section():

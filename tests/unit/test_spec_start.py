@@ -20,7 +20,7 @@ def switched_on(provider: str) -> str:
 
 
 def sections_of(provider: str) -> set[str]:
-    others = {name for name in PROVIDERS if name != provider}
+    others = {name for name in (*PROVIDERS, "adopted") if name != provider}
     unused = {str(loc[0]) for loc in NOT_LOCAL if loc[0] != "accounting"} | {"controller", "packages"}
     return set(Spec.model_fields) - others - (unused if provider == "local" else set())
 

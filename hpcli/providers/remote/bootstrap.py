@@ -29,10 +29,10 @@ class Machine:
     plain: RemoteTransport
     root: RemoteTransport
 
-    async def facts(self) -> Facts:
-        """Raises `Unreachable`, or `HpcliError` for a machine that has no bash."""
+    async def facts(self, python: str = "python3") -> Facts:
+        """`python` is the one whose version is told. Raises `Unreachable`, or `HpcliError` without a bash there."""
         script = (SCRIPTS / "facts").read_text()
-        answer = await self.plain.run(["bash", "-s"], stdin=script, timeout=LONGEST_COMMAND)
+        answer = await self.plain.run(["bash", "-s", "--", python], stdin=script, timeout=LONGEST_COMMAND)
         if answer.code:
             raise self.failed("facts", answer)
         return parse_facts(answer.out)

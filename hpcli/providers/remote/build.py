@@ -9,6 +9,7 @@ from pathlib import Path
 from hpcli.domain.blueprint import Blueprint, Place, Role
 from hpcli.errors import HpcliError, Unreachable, Unsafe, UsageFault
 from hpcli.ports import Clock, Progress
+from hpcli.providers.remote.adopted import make_adopted
 from hpcli.providers.remote.blueprint import Fragments, Ingredients, Secrets, common_series, make_blueprint
 from hpcli.providers.remote.facts import Facts, complaint
 from hpcli.providers.remote.ground import Ground
@@ -39,13 +40,13 @@ class RemoteBuild:
 
         Raises `HpcliError` naming every machine that cannot be what it should.
         """
-        self.home.make()
+        self._make_home()
         places = await self.ground.places(self.spec, applied.places if applied else ())
         return await self._blueprint(places, applied)
 
     async def up(self, ready: Callable[[], Awaitable[object]]) -> Blueprint:
         """Make, bootstrap and start everything; `ready` waits until it is whole. Safe to repeat."""
-        self.home.make()
+        self._make_home()
         places = await self.ground.places(self.spec, ())
         self.remember(places, complete=False)
         await self.ground.make(places)
@@ -59,8 +60,9 @@ class RemoteBuild:
 
     async def explained(self, error: HpcliError) -> HpcliError:
         """The same error with the last words of whichever daemon may be behind it, and where its log is."""
-        suspects = [("slurmctld", Role.CONTROLLER), ("hpcli-controller", Role.CONTROLLER)]
-        suspects += [("slurmd", Role.COMPUTE), ("hpcli-agent", Role.COMPUTE)]
+        suspects = [("hpcli-controller", Role.CONTROLLER), ("hpcli-agent", Role.COMPUTE)]
+        if not self._adopted:
+            suspects += [("slurmctld", Role.CONTROLLER), ("slurmd", Role.COMPUTE)]
         told = []
         for service, role in suspects:
             host = self._suspect(error, role)
@@ -68,7 +70,8 @@ class RemoteBuild:
                 if words := await self.machines.last_words(service, host):
                     told.append(f"{service} on {host}: {words}")
         message = f"{error.message}; last words: {'; '.join(told)}" if told else error.message
-        return type(error)(error.subject, message, "logs there: /var/log/hpcli and /var/log/slurm; then run it again")
+        logs = "/var/log/hpcli" if self._adopted else "/var/log/hpcli and /var/log/slurm"
+        return type(error)(error.subject, message, f"logs there: {logs}; then run it again")
 
     def _suspect(self, error: HpcliError, role: Role) -> str:
         """The machine that the error names, else the first of its role."""
@@ -135,8 +138,12 @@ class RemoteBuild:
         found = {place.name: place for place in (*self.machines.places, *known.values(), *asked)}
         self.machines.learn(tuple(found.values()))
         facts = await self._facts(asked)
-        series = common_series(
-            {place.name: facts[place.name].series if place.name in facts else _series(applied) for place in places}
+        series = (
+            self.spec.slurm.version or ""
+            if self._adopted
+            else common_series(
+                {place.name: facts[place.name].series if place.name in facts else _series(applied) for place in places}
+            )
         )
         keys = await self._host_keys(asked)
         whole = [
@@ -150,10 +157,20 @@ class RemoteBuild:
             else known[place.name]
             for place in places
         ]
+        if self._adopted:
+            return make_adopted(self.spec, self.spec_text, whole, series, self.machines.release().id)
         return make_blueprint(self.spec, self.spec_text, whole, series, await self._ingredients(whole))
 
+    @property
+    def _adopted(self) -> bool:
+        return self.machines.adopted
+
+    def _make_home(self) -> None:
+        self.home.make(key=not self._adopted)
+
     async def _host_keys(self, places: Sequence[Place]) -> Mapping[str, str]:
-        return await self.machines.host_keys(places) if self.ground.keeper_inside else {}
+        wanted = self.ground.keeper_inside and not self._adopted
+        return await self.machines.host_keys(places) if wanted else {}
 
     async def _facts(self, places: Sequence[Place]) -> Mapping[str, Facts]:
         if places:
@@ -196,7 +213,7 @@ class RemoteBuild:
             for name in ([] if self.spec.accounting.database else ["mariadb"]) + ["slurmdbd"]:
                 await self.machines.service("start", name, [controller])
             await self.machines.machine(controller).script("accounts")
-        self.progress.step("starting slurmctld")
+        self.progress.step(f"starting {'the controller' if self._adopted else 'slurmctld'}")
         await self.machines.service("start", "all", [controller])
         self.progress.step(f"starting {len(others)} machines")
         await self.machines.service("start", "all", others)
@@ -212,6 +229,7 @@ class RemoteBuild:
             slurm_version=version,
             places=tuple(places),
             complete=complete,
+            programs=self.spec.adopted.programs or "",
         )
         write_record(self.home, record)
         write_secret(self.home.spec, effective_text(self.spec))

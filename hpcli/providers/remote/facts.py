@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hpcli.domain.blueprint import Place, Role
+from hpcli.domain.blueprint import ADOPTED, Place, Role
 from hpcli.errors import HpcliError
 from hpcli.spec.model import Spec
 
@@ -11,6 +11,11 @@ SERIES = {"bookworm": "22.05", "trixie": "24.11", "forky": "26.05", "sid": "26.0
 
 LEAST_DISK = 1024
 """MiB that packages and virtual environment need (about 700 measured), and some air."""
+
+LEAST_DISK_ADOPTED = 300
+"""MiB that hpcli and its virtual environment need (about 130 measured), and some air."""
+
+LEAST_PYTHON = (3, 11)
 
 MAX_SKEW = 60.0
 """Seconds by which a clock may be off: a munge credential lives for 300."""
@@ -67,16 +72,18 @@ def parse_facts(text: str) -> Facts:
 
 def complaint(place: Place, facts: Facts, spec: Spec, now: float, *, sizes: bool = True) -> str:
     """All reasons why this machine cannot be what the spec wants; "" when it can. Containers lie about `sizes`."""
-    found = [_system_complaint(facts, spec)]
+    adopted = spec.provider == ADOPTED
+    found = [_python_complaint(facts, spec) if adopted else _system_complaint(facts, spec)]
+    least = LEAST_DISK_ADOPTED if adopted else LEAST_DISK
     if facts.uid != 0 and not facts.sudo:
         found.append("found no passwordless sudo, expected root or sudo -n")
-    if facts.disk_free_mib < LEAST_DISK:
-        found.append(f"found {facts.disk_free_mib} MiB free below /opt, expected at least {LEAST_DISK}")
+    if facts.disk_free_mib < least:
+        found.append(f"found {facts.disk_free_mib} MiB free below /opt, expected at least {least}")
     if abs(facts.epoch - now) > MAX_SKEW:
         found.append(
             f"found its clock {facts.epoch - now:+.0f} s off, expected at most {MAX_SKEW:.0f} s (munge refuses more)"
         )
-    if sizes and place.role is Role.COMPUTE:
+    if sizes and not adopted and place.role is Role.COMPUTE:
         found += _size_complaints(place, facts, spec)
     return ", and ".join(filter(None, found))
 
@@ -90,6 +97,16 @@ def _system_complaint(facts: Facts, spec: Spec) -> str:
     if wanted and facts.series != wanted:
         return f"found Slurm {facts.series} ({facts.codename}), expected {wanted} as slurm.version says"
     return ""
+
+
+def _python_complaint(facts: Facts, spec: Spec) -> str:
+    """Any Linux will do: nothing of Slurm's is installed there."""
+    numbers = tuple(int(part) for part in facts.python.split(".")[:2] if part.isdigit())
+    if numbers >= LEAST_PYTHON:
+        return ""
+    least = ".".join(map(str, LEAST_PYTHON))
+    found = f"Python {facts.python}" if facts.python else f"no Python at {spec.adopted.python}"
+    return f"found {found}, expected {least} or newer: name one in adopted.python"
 
 
 def _size_complaints(place: Place, facts: Facts, spec: Spec) -> list[str]:

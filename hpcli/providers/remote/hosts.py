@@ -20,7 +20,7 @@ INSTEAD = "instead of "
 
 @dataclass(frozen=True, slots=True)
 class HostsGround:
-    """Implements `ground.Ground`. Nothing is made and nothing removed here."""
+    """Implements `ground.Ground`. Nothing is made and nothing removed here. `keyless`: no keeper is given any power."""
 
     name: str
     reach: Reach
@@ -29,6 +29,7 @@ class HostsGround:
     local: Transport
     bound: bool = False
     keeper_inside: bool = True
+    keyless: bool = False
 
     @property
     def admin(self) -> str:
@@ -60,6 +61,8 @@ class HostsGround:
         return self.connect(self.reach.target(place.address))
 
     async def cluster_key(self) -> ClusterKey | None:
+        if self.keyless:
+            return None
         pair = await key_pair(self.local, self.home.folder, self.name)
         return ClusterKey(pair.private.read_text(), pair.public)
 

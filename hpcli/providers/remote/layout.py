@@ -12,7 +12,8 @@ from hpcli.errors import HpcliError, NotFound
 from hpcli.providers.local.layout import Layout
 from hpcli.transport.target import SshTarget
 
-PROVIDERS = ("docker", "hosts")
+USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PROVIDERS = ("docker", "hosts", "adopted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,10 @@ class RemoteHome:
     def keeper(self) -> Path:
         return self.folder / "keeper"
 
-    def make(self) -> None:
-        """Create the folder and the cluster's munge key, once."""
+    def make(self, *, key: bool = True) -> None:
+        """Create the folder, and with `key` the cluster's munge key, once."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self.munge_key.exists():
+        if key and not self.munge_key.exists():
             # Printable, so that it travels as any other file's text; 512 random bits are what munge's own tool makes
             # at least twice over.
             write_secret(self.munge_key, secrets.token_hex(64))
@@ -75,7 +76,10 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class RemoteRecord:
-    """A remote cluster as this machine remembers it. `complete`: its first `up` has ended well."""
+    """A remote cluster as this machine remembers it. `complete`: its first `up` has ended well.
+
+    `programs` is the folder of Slurm's programs there, "" where they are on everybody's PATH.
+    """
 
     name: str
     provider: str
@@ -84,6 +88,7 @@ class RemoteRecord:
     slurm_version: str = ""
     places: tuple[Place, ...] = ()
     complete: bool = False
+    programs: str = ""
 
     @property
     def controller(self) -> Place:
@@ -95,12 +100,21 @@ class RemoteRecord:
         return next((place for place in self.places if place.role is Role.LOGIN), self.controller)
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What Slurm's commands need there beside what everybody has."""
+        return {"PATH": f"{self.programs}:{USUAL_PATH}"} if self.programs else {}
+
+    @property
     def nodes(self) -> tuple[str, ...]:
         return tuple(place.name for place in self.places if place.role is Role.COMPUTE)
 
 
 def record_text(record: RemoteRecord) -> str:
-    return json.dumps(asdict(record)) + "\n"
+    plain = asdict(record)
+    if not record.programs:
+        # An older hpcli does not know it, and a keeper of one may still read this.
+        del plain["programs"]
+    return json.dumps(plain) + "\n"
 
 
 def write_record(home: RemoteHome, record: RemoteRecord) -> None:

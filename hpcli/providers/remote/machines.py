@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from hpcli.domain.blueprint import Blueprint, ConfigFile, Place, Role, from_dict, to_dict, with_goal
+from hpcli.domain.blueprint import ADOPTED, Blueprint, ConfigFile, Place, Role, from_dict, to_dict, with_goal
 from hpcli.errors import HpcliError, NotFound, Unsafe
 from hpcli.machines import FoundFile
 from hpcli.ports import Progress
@@ -67,6 +67,11 @@ class RemoteMachines:
             plain = self.ground.transport(place)
             self._machines[name] = Machine(name, plain, AsRoot(plain))
         return self._machines[name]
+
+    @property
+    def adopted(self) -> bool:
+        """Slurm there is somebody else's."""
+        return self.spec.provider == ADOPTED
 
     @property
     def controller(self) -> Machine:
@@ -213,10 +218,10 @@ class RemoteMachines:
         await self._each(tuple(self._machines), lambda name: self._machines[name].plain.close())
 
     def _facts_of(self, places: Sequence[Place]) -> Callable[[str], Awaitable[Facts]]:
-        by_name = {place.name: place for place in places}
+        by_name, python = {place.name: place for place in places}, self.spec.adopted.python
 
         async def facts(name: str) -> Facts:
-            return self.ground.foresee(self.spec, by_name[name]) or await self.machine(name).facts()
+            return self.ground.foresee(self.spec, by_name[name]) or await self.machine(name).facts(python)
 
         return facts
 
@@ -227,7 +232,7 @@ class RemoteMachines:
         if any(place.name == name and place.role is not Role.SPARE for place in self.places):
             # Without our scripts it is retired already, or was installed anew.
             with suppress(NotFound):
-                await machine.script("retire", timeout=LONGEST_START)
+                await machine.script("uninstall" if self.adopted else "retire", timeout=LONGEST_START)
 
     async def _kept(self, path: str) -> tuple[Blueprint, ...]:
         text = await self.controller.get(path)
@@ -252,7 +257,8 @@ class RemoteMachines:
         offline = await machine.push_packages(packages) if packages else ""
         await machine.write(goal.files[name])
         await machine.lifecycle(lambda step: self.progress.step(f"{name}: {step}"), offline)
-        await machine.script("service", "start", "munge", timeout=LONGEST_START)
+        if not self.adopted:
+            await machine.script("service", "start", "munge", timeout=LONGEST_START)
         return time.monotonic() - began
 
     async def _each(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpcli.spec.model import Spec
 from hpcli.spec.problems import Finding
-from hpcli.spec.rules.rule import Limits, Rule
+from hpcli.spec.rules.rule import ON_HOSTS, Limits, Rule
 
 MAX_SCRIPT = 1 << 20
 MAX_PASSWORD = 4096
@@ -64,7 +64,7 @@ def _mode_fault(path: Path) -> _Fault | None:
 
 def _identity(spec: Spec, limits: Limits) -> Iterator[Finding]:
     identity = spec.hosts.identity
-    if not limits.files or identity is None or spec.provider != "hosts":
+    if not limits.files or identity is None or spec.provider not in ON_HOSTS:
         return
     fault = _missing(Path(identity), "a private SSH key")
     if fault:

@@ -7,7 +7,7 @@ from hpcli.spec.addresses import in_order
 from hpcli.spec.hostlist import expand, fold
 from hpcli.spec.model import Spec
 from hpcli.spec.problems import Finding, Loc, show
-from hpcli.spec.rules.rule import PLACE_NAMES, Limits, Rule
+from hpcli.spec.rules.rule import ON_HOSTS, PLACE_NAMES, Limits, Rule
 from hpcli.spec.texts import is_host
 
 ADDRESSES: Loc = ("hosts", "addresses")
@@ -33,7 +33,7 @@ def _pairs(spec: Spec, _: Limits) -> Iterator[Finding]:
 
 
 def _names(spec: Spec, _: Limits) -> Iterator[Finding]:
-    if spec.provider != "hosts":
+    if spec.provider not in ON_HOSTS:
         return
     known, owner = set(spec.place_names), dict[str, str]()
     # Nodes to come may have theirs already, so that a group can grow by its number alone.
@@ -56,7 +56,7 @@ def _family(name: str) -> str:
 
 
 def _one_machine_each(spec: Spec, _: Limits) -> Iterator[Finding]:
-    if spec.provider != "hosts":
+    if spec.provider not in ON_HOSTS:
         return
     key_of = {name: key for key in spec.hosts.addresses for name in expand(key)}
     owner: dict[str, str] = {}

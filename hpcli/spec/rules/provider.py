@@ -19,6 +19,27 @@ NOT_LOCAL: dict[Loc, str] = {
 }
 """What provider local cannot do; from a file of defaults it is left out without a word."""
 
+NOT_ADOPTED: dict[Loc, str] = {
+    (section,): f"none: {words}"
+    for section, words in {
+        "accounting": "accounting is the site's business",
+        "users": "people are the site's business",
+        "groups": "people are the site's business",
+        "accounts": "accounts are the site's business",
+        "mounts": "mounts are the site's business",
+        "partitions": "the site's slurm.conf has them",
+        "topology": "the site's slurm.conf has it",
+        "slurm_conf": "hpcli changes no line of the site's slurm.conf",
+        "prolog": "the site's own Prolog is chained by adopted.chain_prolog",
+        "epilog": "the site's own Epilog stays as it is",
+        "pam_slurm_adopt": "logins are the site's business",
+    }.items()
+} | {
+    ("hosts", key): "none: machines of an adopted cluster reboot through Slurm's RebootProgram alone"
+    for key in ("spare_machines", "reboot_command", "replace_command")
+}
+"""What hpcli leaves alone on a cluster that somebody else built; what a file of defaults says of it does not count."""
+
 FIRST_ADDRESS = 10
 """The controller's place in a Docker network; the others follow."""
 
@@ -32,6 +53,23 @@ def _not_local(spec: Spec, _: Limits) -> Iterator[Finding]:
             value = getattr(value, str(part))
         if value:
             yield Finding(loc, _shown(loc, value), expected)
+
+
+def _not_adopted(spec: Spec, _: Limits) -> Iterator[Finding]:
+    if spec.provider != "adopted":
+        return
+    for loc, expected in NOT_ADOPTED.items():
+        value: object = spec
+        for part in loc:
+            value = getattr(value, str(part))
+        if value and getattr(value, "enabled", True):
+            yield Finding(loc, _listed(loc, value), expected)
+
+
+def _listed(loc: Loc, value: object) -> str:
+    if isinstance(value, dict):
+        return f"{len(value)} parameter{'s' if len(value) > 1 else ''}"
+    return _shown(loc, value) if isinstance(value, tuple) else f"{str(loc[-1]).replace('_', ' ')} asked for"
 
 
 def _shown(loc: Loc, value: object) -> str:
@@ -72,6 +110,7 @@ def _subnet(spec: Spec, _: Limits) -> Iterator[Finding]:
 
 RULES = (
     Rule(_not_local, ("provider", "login", "users", "groups", "accounts", "mounts", "accounting", "pam_slurm_adopt")),
+    Rule(_not_adopted, ("provider", *sorted({str(loc[0]) for loc in NOT_ADOPTED} - {"hosts"}))),
     Rule(_nfs_in_containers, ("provider",)),
     Rule(_pam_in_containers, ("provider", "pam_slurm_adopt")),
     Rule(_subnet, PLACE_NAMES),

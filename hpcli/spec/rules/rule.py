@@ -16,8 +16,11 @@ from hpcli.spec.problems import Finding, Loc, show
 LOCAL_MAX_NODES = 256
 """slurmd processes that 2 cores carry (measured on Slurm 22.05, 24.11 and 26.05)."""
 
-MAX_NODES_OF = {"local": LOCAL_MAX_NODES, "docker": 200, "hosts": MAX_NODES}
+MAX_NODES_OF = {"local": LOCAL_MAX_NODES, "docker": 200, "hosts": MAX_NODES, "adopted": MAX_NODES}
 """By provider; a Docker network that is chosen for a cluster has 253 addresses."""
+
+ON_HOSTS = ("hosts", "adopted")
+"""Providers whose machines are there already, reached over SSH."""
 
 HealthFault = Callable[[str, str, Mapping[str, object]], HpcliError | None]
 
