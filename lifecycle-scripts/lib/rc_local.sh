@@ -15,7 +15,7 @@ rc_local_add() {
         { line[NR] = $0 }
         END {
             last = NR
-            while (last > 1 && line[last] ~ /^[[:space:]]*$/) last--
+            while (last > 1 && line[last] ~ /^[[:space:]]*(#|$)/) last--
             at = line[last] ~ /^[[:space:]]*exit([[:space:]]|$)/ ? last - 1 : NR
             for (i = 1; i <= NR; i++) { print line[i]; if (i == at) print block }
         }' | replace_file "$RC_LOCAL" 755

@@ -2,6 +2,8 @@
 # The Prolog gate: it closes for the word "fail" and for nothing else, and starts no program.
 # shellcheck disable=SC2016,SC2059 # hostile text must reach the gate as it is written here
 
+bats_require_minimum_version 1.5.0
+
 setup() {
     etc="$BATS_TEST_TMPDIR/etc slurm"
     verdicts="$BATS_TEST_TMPDIR/verdicts"
@@ -132,4 +134,47 @@ says() {
     [ "$(grep -c execve <<<"$output")" -eq 1 ]
     run grep -E 'fork|clone' <<<"$output"
     [ "$status" -eq 1 ]
+}
+
+chain() { printf 'then=%s\n' "$1" >>"$etc/prolog.conf"; }
+
+site_script() {
+    printf '#!/bin/sh\necho "%s $SLURMD_NODENAME"\nexit %d\n' "$1" "$2" >"$etc/$1"
+    chmod 755 "$etc/$1"
+}
+
+@test "a Prolog that the site had before runs after the gate, in the order of its lines" {
+    site_script second 0 && site_script first 0
+    chain "$etc/first" && chain "$etc/second"
+    gate
+    [ "$status" -eq 0 ]
+    [ "$output" = $'first c1\nsecond c1' ]
+}
+
+@test "its exit code is Slurm's to see, and what comes behind does not run" {
+    site_script first 3 && site_script second 0
+    chain "$etc/first" && chain "$etc/second"
+    gate
+    [ "$status" -eq 3 ]
+    [ "$output" = 'first c1' ]
+}
+
+@test "a closed gate runs none of it" {
+    site_script first 0
+    chain "$etc/first"
+    says 'fail xid79\n'
+    gate
+    [ "$status" -eq 1 ]
+    [[ $output != *'first'* ]]
+}
+
+@test "patterns are those of slurm.conf; one without a match is nothing, a path that is missing fails" {
+    mkdir "$etc/d"
+    printf '#!/bin/sh\necho a\n' >"$etc/d/10 a.sh" && printf '#!/bin/sh\necho b\n' >"$etc/d/20.sh" && chmod 755 "$etc"/d/*
+    chain "$etc/d/*.sh" && chain "$etc/none/*"
+    gate
+    [ "$status" -eq 0 ]
+    [ "$output" = $'a\nb' ]
+    chain "$etc/missing"
+    run -127 env -i PATH=/nonexistent SLURMD_NODENAME=c1 "$etc/prolog"
 }
