@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Build an image of a machine:  docker-slurm/build.sh SERIES [machine|slurm]   (SERIES: 22.05, 24.11, 26.05; default: slurm)
-# Prints its name, hpcli-machine:SERIES or hpcli-slurm:SERIES. One that was built from the same inputs is not built
+# Build an image of a machine:  docker-slurm/build.sh SERIES [machine|slurm|stock]   (SERIES: 22.05, 24.11, 26.05; default: slurm)
+# Prints its name, hpcli-STAGE:SERIES. One that was built from the same inputs is not built
 # again. Needs a Docker engine, and what base-image.sh needs for the first image of a Debian release.
 # HPCLI_MIRROR: where Debian packages come from. PIP_CERT, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST: as pip has them.
 set -euo pipefail
@@ -12,10 +12,10 @@ CONTEXT=
 die() { printf 'build: %s\n' "$*" >&2 && exit 1; }
 
 main() {
-    (($# == 1 || $# == 2)) || die "found $# arguments, expected SERIES [machine|slurm]"
+    (($# == 1 || $# == 2)) || die "found $# arguments, expected SERIES [machine|slurm|stock]"
     local series=$1 stage=${2-slurm} suite image base inputs
     suite=$(suite_of "$series")
-    [[ $stage == machine || $stage == slurm ]] || die "found the stage $stage, expected machine or slurm"
+    [[ $stage == machine || $stage == slurm || $stage == stock ]] || die "found the stage $stage, expected machine, slurm or stock"
     docker info >/dev/null 2>&1 || die "no Docker engine answers: start one (apt-get install docker.io; dockerd)"
     image=hpcli-$stage:$series base=hpcli-base:$suite
     exec 9<"$HERE/Dockerfile"

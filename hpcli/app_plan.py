@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A spec and where it came from."""
+    """A spec and where it came from. Machines in `left_out` are for a later time."""
 
     spec: "Spec"
     text: str
     path: Path
+    left_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ async def _opened(wanted: Order, progress: Progress) -> AsyncIterator[Opened | N
     except NotFound:
         yield None
         return
-    work = app_remote.build(wanted.spec, wanted.text, progress, app.clock())
+    work = app_remote.build(wanted.spec, wanted.text, progress, app.clock(), wanted.left_out)
     work.machines.learn(record.places)
 
     async def remember() -> None:
@@ -177,7 +178,7 @@ async def _new_one(wanted: Order, progress: Progress) -> Blueprint:
         return await _new_local(wanted)
     from hpcli import app_remote
 
-    work = app_remote.build(wanted.spec, wanted.text, progress, app.clock())
+    work = app_remote.build(wanted.spec, wanted.text, progress, app.clock(), wanted.left_out)
     try:
         return await work.goal()
     finally:
@@ -206,7 +207,7 @@ async def _bring_up(wanted: Order, progress: Progress) -> float:
         )
     from hpcli import app_remote
 
-    work = app_remote.build(wanted.spec, wanted.text, progress, app.clock())
+    work = app_remote.build(wanted.spec, wanted.text, progress, app.clock(), wanted.left_out)
     return await app_remote.bring_up(work, app.clock())
 
 

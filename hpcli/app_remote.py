@@ -1,10 +1,12 @@
 """Joining the parts for docker and hosts clusters; imported where such a cluster is meant."""
 
 import json
+import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcli.domain.blueprint import Role
+from hpcli.domain.blueprint import ADOPTED, Role
 from hpcli.domain.cluster import Built
 from hpcli.errors import TimedOut, Unreachable, error_of
 from hpcli.machines import RemoteTransport
@@ -15,8 +17,10 @@ from hpcli.transport.reach import connect
 
 if TYPE_CHECKING:
     from hpcli.providers.remote.build import RemoteBuild
+    from hpcli.providers.remote.facts import Facts
     from hpcli.providers.remote.ground import Ground
     from hpcli.providers.remote.keeper_process import KeeperBeside
+    from hpcli.providers.remote.release import Release
     from hpcli.spec.model import Spec
 
 HPCLI = "/usr/local/bin/hpcli"
@@ -30,8 +34,10 @@ def record_of(name: str) -> RemoteRecord:
     return read_record(RemoteHome.of(name))
 
 
-def build(spec: "Spec", text: str, progress: Progress, clock: Clock) -> "RemoteBuild":
-    """The build of a docker or hosts cluster."""
+def build(
+    spec: "Spec", text: str, progress: Progress, clock: Clock, left_out: frozenset[str] = frozenset()
+) -> "RemoteBuild":
+    """The build of a docker, hosts or adopted cluster."""
     from hpcli.providers.remote.build import RemoteBuild
     from hpcli.providers.remote.machines import RemoteMachines
     from hpcli.providers.remote.release import pack_folder, this_release
@@ -45,15 +51,26 @@ def build(spec: "Spec", text: str, progress: Progress, clock: Clock) -> "RemoteB
         progress=progress,
         release=this_release,
         packages=lambda: pack_folder(Path(folder)) if folder else None,
+        wheels=wheels(home, spec.packages.pip_index or "", progress) if spec.provider == ADOPTED else None,
     )
-    return RemoteBuild(home, spec, text, ground, machines, progress, clock)
+    return RemoteBuild(home, spec, text, ground, machines, progress, clock, left_out)
+
+
+def wheels(home: RemoteHome, index: str, progress: Progress) -> "Callable[[Facts], Awaitable[Release]]":
+    """Python packages for machines of a site, which often have no network: downloaded here, by the pip that is here."""
+    from hpcli.providers.remote.release import requirements
+    from hpcli.providers.remote.wheel_store import WheelStore
+    from hpcli.providers.remote.wheels import Downloads
+
+    downloads = Downloads(LocalTransport(), sys.executable, progress, index)
+    return WheelStore(downloads, requirements().splitlines(), home.folder / "wheels").release
 
 
 def ground_of(spec: "Spec", home: RemoteHome, progress: Progress) -> "Ground":
     if spec.provider != "docker":
         from hpcli.providers.remote.hosts import HostsGround, reach_of
 
-        keyless = spec.provider == "adopted"
+        keyless = spec.provider == ADOPTED
         return HostsGround(spec.name, reach_of(spec.hosts), connect, home, LocalTransport(), keyless=keyless)
     from hpcli.providers.docker.containers import Containers
     from hpcli.providers.docker.engine import Engine

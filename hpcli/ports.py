@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from hpcli.domain.gpus import Gpus
 from hpcli.domain.job import Job, JobFiles
 from hpcli.domain.ledger import Entry
 from hpcli.domain.node import Node
@@ -91,6 +92,10 @@ class Host(Protocol):
         ...
 
     def kernel_log(self) -> "KernelLog": ...
+
+    async def nvml(self) -> Gpus:
+        """What NVML says of the node's GPUs; within seconds even when the driver hangs, and never raises."""
+        ...
 
 
 class KernelLog(Protocol):
@@ -224,6 +229,10 @@ class Agents(Protocol):
 
     async def accept(self, repair: str, nodes: Sequence[str]) -> None:
         """Run the acceptance suite on these nodes; the outcome comes with a report."""
+        ...
+
+    async def reboot(self, node: str) -> None:
+        """Have the machine reboot itself at once. Raises `Unreachable` while its agent is not connected."""
         ...
 
     async def set_gate(self, closed: bool) -> None:

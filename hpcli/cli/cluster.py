@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcli import app, app_clusters
+from hpcli.cli.adopt import adopt
+from hpcli.cli.agents import install_agents, uninstall
 from hpcli.cli.confirm import confirm
 from hpcli.cli.init import init
 from hpcli.cli.interrupt import end_like_ctrl_c, run_or_undo
@@ -46,7 +48,7 @@ def cluster() -> None:
     """Bring clusters up and down; check and render cluster.yaml."""
 
 
-for command in (init, plan, apply, drift, scale):
+for command in (init, plan, apply, drift, scale, adopt, install_agents, uninstall):
     cluster.add_command(command)
 
 

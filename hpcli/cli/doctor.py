@@ -9,6 +9,7 @@ from hpcli import app, app_context
 from hpcli.cli.options import Options, common_options
 from hpcli.cli.output import Column, Output
 from hpcli.domain.diagnosis import Finding, Severity, ok
+from hpcli.domain.diagnosis_agents import OneAgent
 from hpcli.errors import NotFound
 from hpcli.ports import SlurmGateway
 from hpcli.services.doctor import Ground, examine
@@ -34,8 +35,8 @@ def doctor(options: Options) -> None:
     """Say what is right and what is wrong with Slurm and hpcli as commands here see them.
 
     Slurm's version and daemons, the parts of its configuration that matter when a node fails, munge, clock, Prolog,
-    permissions, disk, hpcli's controller and agents; each with what it costs and how to mend it. Changes nothing,
-    needs no privilege, and says what it may not see. With -v also what is fine.
+    permissions, disk, hpcli's controller and agents and their versions; each with what it costs and how to mend it.
+    Changes nothing, needs no privilege, and says what it may not see. With -v also what is fine.
 
     Exits 1 when something is wrong; a note is no wrong.
 
@@ -47,17 +48,20 @@ def doctor(options: Options) -> None:
     """
     gateway = app.slurm_gateway(options.cluster)
     findings = asyncio.run(_findings(gateway, options.cluster))
-    Output(options).rows(_shown(findings, options.verbose), COLUMNS)
+    Output(options).rows(_shown(findings, options), COLUMNS)
     if not all(finding.fine for finding in findings):
         click.get_current_context().exit(1)
 
 
-def _shown(findings: Sequence[Finding], everything: bool) -> tuple[Finding, ...]:
-    return tuple(
-        finding
-        for finding in findings
-        if everything or finding.subject in ALWAYS or finding.severity is not Severity.OK
-    )
+def _shown(findings: Sequence[Finding], options: Options) -> tuple[Finding, ...]:
+    return tuple(finding for finding in findings if _is_shown(finding, options))
+
+
+def _is_shown(finding: Finding, options: Options) -> bool:
+    """Agents one by one are for programs: a person reads of them by hostlist."""
+    if isinstance(finding, OneAgent):
+        return options.json
+    return options.verbose or finding.subject in ALWAYS or finding.severity is not Severity.OK
 
 
 async def _findings(gateway: SlurmGateway, cluster: str | None) -> tuple[Finding, ...]:

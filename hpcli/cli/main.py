@@ -37,6 +37,7 @@ COMMANDS = {
     "context": Lazy("hpcli.cli.context:context", "Give clusters names, here or behind a login node; choose one."),
     "recovery": Lazy("hpcli.cli.recovery:recovery", "See what is being repaired and why; reset the breaker; pause."),
     "doctor": Lazy("hpcli.cli.doctor:doctor", "Say what is right and what is wrong here."),
+    "bundle": Lazy("hpcli.cli.bundle:bundle", "Make one archive for machines without a network."),
     "demo": Lazy("hpcli.cli.demo:demo", "Watch a cluster lose a node in mid-training, and heal."),
     "agent": Lazy("hpcli.cli.daemons:agent", "Watch nodes and report.", hidden=True),
     "controller": Lazy("hpcli.cli.daemons:controller", "Decide and repair.", hidden=True),

@@ -18,6 +18,7 @@ from hpcli.health.run import CheckRound
 from hpcli.probe.job_processes import kill_job
 from hpcli.services.agent import AgentService
 from hpcli.services.watch import NodeWatch
+from hpcli.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +28,14 @@ async def serve(settings: AgentSettings, only: str = "") -> None:
     nodes = [node for node in settings.nodes if only in ("", node.name)]
     if not nodes:
         raise NotFound(f"node {only}", f"cluster {settings.cluster} has no such node", "see the agent's settings")
-    link = ControllerLink(settings.controller, app.credentials(settings.munge_socket), settings.controller_uid)
+    credentials = app.credentials(settings.munge_socket)
+    link = ControllerLink(settings.controller, credentials, settings.controller_uid, settings.release)
     service = _assemble(settings, nodes, link)
     tasks = (
         asyncio.create_task(service.run()),
         asyncio.create_task(link.run(service.report_all, service.obey)),
     )
-    log.info("agent of %s serves %d nodes", settings.cluster, len(nodes))
+    log.info("hpcli %s: agent of %s serves %d nodes", __version__, settings.cluster, len(nodes))
     try:
         await until_stopped(*tasks)
     finally:
@@ -57,4 +59,6 @@ def _assemble(settings: AgentSettings, nodes: Sequence[AgentNode], link: Control
         link=link,
         clock=clock,
         interval=settings.interval,
+        gate=settings.gate,
+        reboot=None if first.folder else app_daemons.reboot_machine,
     )

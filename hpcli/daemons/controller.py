@@ -21,6 +21,7 @@ from hpcli.services.audit import Audit
 from hpcli.services.desk import ReportDesk, Trust
 from hpcli.services.observe import Journal, Observer
 from hpcli.services.recovery import Recovery
+from hpcli.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ async def serve(settings: ControllerSettings) -> None:
         hub = await _assemble(settings)
         server = await _listen(hub, settings)
         loop = asyncio.create_task(hub.answers.recovery.run())
-        log.info("controller of %s listens on %s", settings.cluster, settings.listen)
+        log.info("hpcli %s: controller of %s listens on %s", __version__, settings.cluster, settings.listen)
         try:
             await until_stopped(loop)
         finally:
@@ -45,20 +46,22 @@ async def serve(settings: ControllerSettings) -> None:
 async def _assemble(settings: ControllerSettings) -> Hub:
     clock = app.clock()
     gateway = app.gateway_for(settings.slurm_conf, settings.requeue_rest)
-    provider = app_daemons.provider(settings)
     journal = Journal(app_daemons.store(settings.journal), clock)
+    if journal.ledger.unknown:
+        log.warning("journal: entries of unknown kinds are passed over: %s", ", ".join(sorted(journal.ledger.unknown)))
     nodes = frozenset(node.name for node in await _nodes_when_up(gateway))
     # Until Slurm's addresses are known, no machine is believed.
     trust = Trust(nodes, frozenset({0, settings.agent_uid}), {} if settings.machines else None)
     desk = ReportDesk(trust, journal.store)
     connections, wake = Connections(), asyncio.Event()
+    provider = app_daemons.provider(settings, connections, desk.standing)
     origins = app_daemons.origins() if settings.machines else None
     observer = Observer(gateway, provider, desk, journal, clock, settings.policy, origins)
     executor = Executor(gateway, provider, connections, journal, wake)
     recovery = Recovery(observer, executor, journal, settings.policy, clock, wake, settings.interval)
     audit = Audit(journal, clock)
-    answers = Answers(desk, journal, recovery, gateway, audit, os.getuid())
-    return Hub(desk, answers, connections, journal, audit, app.credentials(settings.munge_socket), clock, wake)
+    answers = Answers(desk, journal, recovery, gateway, audit, os.getuid(), settings.provider)
+    return Hub(desk, answers, connections, audit, app.credentials(settings.munge_socket), clock, wake)
 
 
 async def _nodes_when_up(gateway: SlurmGateway) -> tuple[Node, ...]:

@@ -5,13 +5,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpcli.errors import HpcliError
+from hpcli.domain.report import PROTOCOL, Sender, sender_of
+from hpcli.errors import HpcliError, Unreachable
 from hpcli.ports import Claim, Clock, Credentials
 from hpcli.services.answers import Answers
 from hpcli.services.audit import Audit
 from hpcli.services.desk import ReportDesk
-from hpcli.services.observe import Journal
 from hpcli.transport.channel import Channel, Message, TooLong
+from hpcli.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ class Connections:
     """The agents that are connected now, by node. Implements `ports.Agents`."""
 
     by_node: dict[str, Channel] = field(default_factory=dict)
+    turned_away: set[int] = field(default_factory=set)
+    """Channels of agents that are not understood, by `id`."""
 
     async def kill_job(self, job_id: str, nodes: Sequence[str]) -> None:
         await self._order(nodes, {"order": "kill_job", "job": job_id})
@@ -31,12 +34,18 @@ class Connections:
     async def accept(self, repair: str, nodes: Sequence[str]) -> None:
         await self._order(nodes, {"order": "accept", "repair": repair})
 
+    async def reboot(self, node: str) -> None:
+        if node not in self.by_node:
+            raise Unreachable(f"agent of {node}", "found it not connected", "see there: systemctl status hpcli-agent")
+        await self._order([node], {"order": "reboot"})
+
     async def set_gate(self, closed: bool) -> None:
         """An open gate lets jobs onto faulty nodes: while the breaker is open, nothing touches a node."""
         await self._order(tuple(self.by_node), {"order": "gate", "closed": closed})
 
     def forget(self, channel: Channel) -> None:
         self.by_node = {node: other for node, other in self.by_node.items() if other is not channel}
+        self.turned_away.discard(id(channel))
 
     async def _order(self, nodes: Sequence[str], order: Mapping[str, object]) -> None:
         by_channel: dict[int, tuple[Channel, list[str]]] = {}
@@ -61,7 +70,6 @@ class Hub:
     desk: ReportDesk
     answers: Answers
     connections: Connections
-    journal: Journal
     audit: Audit
     credentials: Credentials
     clock: Clock
@@ -100,23 +108,50 @@ class Hub:
                 await channel.send(await self.answers.answer(claim, message))
 
     async def _take_reports(self, channel: Channel, claim: Claim, message: Message) -> None:
-        raw = message.get("reports")
-        believed, refused = self.desk.take(claim, raw if isinstance(raw, list) else [None], self.clock.now())
+        listed = message.get("reports")
+        raw = listed if isinstance(listed, list) else [None]
+        try:
+            sender = sender_of(message)
+        except ValueError as error:
+            self.audit.refuse(f"uid {claim.uid}", str(error))
+            return
+        if not sender.understood:
+            await self._turn_away(channel, claim, raw, sender)
+            return
+        believed, refused = self.desk.take(claim, raw, self.clock.now(), channel.peer_host, sender)
         for why in refused:
             self.audit.refuse(f"uid {claim.uid}", why)
-        known = {node for node, served_by in self.connections.by_node.items() if served_by is channel}
-        new = [report.node for report in believed if report.node not in known]
-        self.connections.by_node.update(dict.fromkeys(new, channel))
-        if new:
-            await self._greet(channel, new)
         if believed:
             self.wake.set()
+            await self._serve_agent(channel, [report.node for report in believed])
 
-    async def _greet(self, channel: Channel, nodes: Sequence[str]) -> None:
+    async def _turn_away(self, channel: Channel, claim: Claim, raw: Sequence[object], sender: Sender) -> None:
+        """Say why to whoever reports in a protocol that nobody here knows; written down once a connection."""
+        who = f"hpcli {sender.version}" if sender.version else "an hpcli of unknown version"
+        why = f"report in protocol {sender.protocol} of {who}, expected {PROTOCOL - 1} to {PROTOCOL + 1}"
+        if id(channel) not in self.connections.turned_away:
+            self.connections.turned_away.add(id(channel))
+            self.audit.refuse(f"uid {claim.uid}", f"{why}, from {channel.peer_host}")
+        self.desk.turn_away(claim, raw, channel.peer_host, sender)
+        await _tell(channel, {"order": "refused", "protocol": PROTOCOL, "version": __version__, "why": why})
+
+    async def _serve_agent(self, channel: Channel, nodes: Sequence[str]) -> None:
         """A new agent may have missed orders that still stand."""
-        ledger = self.journal.ledger
-        if ledger.breaker_open or ledger.paused:
-            await _tell(channel, {"order": "gate", "closed": False, "nodes": list(nodes)})
-        for node in nodes:
+        known = {node for node, served_by in self.connections.by_node.items() if served_by is channel}
+        new = [node for node in nodes if node not in known]
+        self.connections.by_node.update(dict.fromkeys(new, channel))
+        if not known:
+            await self._greet(channel, new)
+        for node in new:
             if repair := self.answers.awaiting_acceptance(node):
                 await self.connections.accept(repair, [node])
+
+    async def _greet(self, channel: Channel, nodes: Sequence[str]) -> None:
+        """Say who we are, and how the gate stands now, whatever the agent was told before."""
+        recovery = self.answers.recovery
+        await _tell(channel, {"order": "hello", "protocol": PROTOCOL, "version": __version__})
+        told: bool | None = None
+        while told != (closed := not recovery.gate_open):
+            # Signing takes a moment, in which the gate may change and others be told so before this is sent.
+            await _tell(channel, {"order": "gate", "closed": closed, "nodes": list(nodes)})
+            told = closed

@@ -21,6 +21,7 @@ _SLURMDBD = Cost(Disruption.RESTART, "slurmdbd restarts; slurmctld keeps what it
 _MUNGE = Cost(Disruption.RESTART, "munge restarts, and every daemon that speaks through it; running jobs live on")
 _MADE = Cost(Disruption.NONE, "made and set up before Slurm learns of it")
 _TAKEN_OUT = Cost(Disruption.DRAIN, "what runs there ends first, then it is taken out")
+_PUT_ON = Cost(Disruption.NONE, "hpcli is put on it; Slurm and its jobs there do not notice")
 _LEFT = Cost(Disruption.NONE, "hpcli is taken off; Slurm and its jobs there do not notice")
 _REBUILT = Cost(Disruption.REBUILD, "another machine takes its place")
 _MOVED = Cost(Disruption.NONE, "hpcli is put on the machine at that address")
@@ -32,7 +33,7 @@ _TOPOLOGY = Cost(Disruption.RECONFIGURE)
 def difference(before: Blueprint | None, after: Blueprint) -> tuple[Change, ...]:
     """Every change that leads from one to the other, the most disturbing first; none when both mean the same."""
     if before is None:
-        return (_new_cluster(after), *_machines((), after.places))
+        return (_new_cluster(after), *_machines((), after.places, slurms=after.provider != ADOPTED))
     changes = [
         *_slurm_version(before, after),
         *_machines(before.places, after.places, slurms=after.provider != ADOPTED),
@@ -118,7 +119,7 @@ def _machines(before: Iterable[Place], after: Iterable[Place], *, slurms: bool =
         added = [name for name, place in new.items() if name not in old and place.role is role]
         gone = [name for name, place in old.items() if name not in new and place.role is role]
         if added:
-            yield _machine(added, "", role, _SPARE if role is Role.SPARE else _MADE)
+            yield _machine(added, "", role, _SPARE if role is Role.SPARE else _MADE if slurms else _PUT_ON)
         if gone:
             yield _machine(gone, role, "", _SPARE if role is Role.SPARE else _TAKEN_OUT if slurms else _LEFT)
     for name, place in new.items():

@@ -19,6 +19,10 @@ class Kind(StrEnum):
     AUDIT = "audit"
 
 
+KINDS = frozenset(kind.value for kind in Kind)
+"""A journal may hold others, written by a newer release before somebody went back to this one."""
+
+
 class Step(StrEnum):
     """What a repair can do to the world."""
 

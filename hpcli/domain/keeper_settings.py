@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from hpcli.errors import HpcliError
@@ -29,6 +29,9 @@ class KeeperSettings:
     replace_timeout: float = 3600.0
 
 
+_KNOWN = frozenset(one.name for one in fields(KeeperSettings))
+
+
 def keeper_settings_text(settings: KeeperSettings) -> str:
     return json.dumps(asdict(settings), indent=1) + "\n"
 
@@ -48,7 +51,10 @@ def read_keeper_settings(path: Path) -> KeeperSettings:
     try:
         raw = dict(json.loads(path.read_text()))
         uids = tuple(int(uid) for uid in raw.pop("allowed_uids"))
-        return KeeperSettings(allowed_uids=uids, nodes=tuple(map(str, raw.pop("nodes"))), **raw)
+        nodes = tuple(map(str, raw.pop("nodes")))
+        # A newer hpcli may have written more.
+        known = {name: value for name, value in raw.items() if name in _KNOWN}
+        return KeeperSettings(allowed_uids=uids, nodes=nodes, **known)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HpcliError(
             str(path), f"not usable as the keeper's settings: {error}", "render them anew: hpcli cluster up"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from hpcli.domain.check import Remedy
+from hpcli.domain.journal import KINDS
 from hpcli.domain.journal import Kind as Kind
 from hpcli.domain.journal import Milestone as Milestone
 from hpcli.domain.journal import Outcome as Outcome
@@ -99,7 +100,10 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Every repair, the breaker and the pause; `mode` is recovery's, `has_observed` whether it ever only observed."""
+    """Every repair, the breaker and the pause; `mode` is recovery's.
+
+    `unknown`: kinds of entries that another release wrote, which say nothing to this one.
+    """
 
     open: Mapping[str, Repair] = field(default_factory=dict)
     closed: tuple[Repair, ...] = ()
@@ -108,9 +112,9 @@ class Ledger:
     breaker_reset_at: float = 0.0
     paused: str = ""
     mode: str = Mode.ACT
-    has_observed: bool = False
     rebooted_at: Mapping[str, float] = field(default_factory=dict)
     replaced_at: Mapping[str, float] = field(default_factory=dict)
+    unknown: frozenset[str] = frozenset()
 
     @property
     def repairs(self) -> tuple[Repair, ...]:
@@ -125,7 +129,10 @@ class Ledger:
 def fold(ledger: Ledger, entries: Iterable[Entry]) -> Ledger:
     """The ledger after these further entries."""
     for _number, at, kind, body in entries:
-        ledger = _apply(ledger, at, Kind(kind), body)
+        if kind in KINDS:
+            ledger = _apply(ledger, at, Kind(kind), body)
+        else:
+            ledger = replace(ledger, unknown=ledger.unknown | {kind})
     return ledger
 
 
@@ -138,8 +145,7 @@ def _apply(ledger: Ledger, at: float, kind: Kind, body: Body) -> Ledger:
     if kind == Kind.PAUSE:
         return replace(ledger, paused=str(body["reason"]))
     if kind == Kind.MODE:
-        mode = str(body["mode"])
-        return replace(ledger, mode=mode, has_observed=ledger.has_observed or mode == Mode.OBSERVE)
+        return replace(ledger, mode=str(body["mode"]))
     if kind == Kind.AUDIT:
         return ledger
     return _change_repairs(ledger, at, kind, body)

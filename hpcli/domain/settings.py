@@ -1,14 +1,18 @@
 """What the daemons are told at their start. The spec and its heavy parser stay out of them."""
 
 import json
+import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hpcli.domain.policy import Breaker, Budget, Policy
 from hpcli.errors import HpcliError
 
+log = logging.getLogger(__name__)
+
+Part = TypeVar("Part")
 Parameters = Mapping[str, Mapping[str, object]]
 
 
@@ -58,7 +62,11 @@ class AgentNode:
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """`interval` is between two rounds of checks, in seconds; `controller_uid` may give orders."""
+    """`interval` is between two rounds of checks, in seconds; `controller_uid` may give orders.
+
+    `gate` is how it stands until the controller says: closed to jobs on faulty nodes, unless recovery only observes.
+    `release` is that of the code on this machine.
+    """
 
     cluster: str
     controller: Address
@@ -68,6 +76,8 @@ class AgentSettings:
     interval: float
     nodes: tuple[AgentNode, ...]
     kernel_log: Parameters = field(default_factory=dict)
+    gate: bool = True
+    release: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +106,10 @@ def read_controller_settings(path: Path) -> ControllerSettings:
     """Raises `HpcliError` when the file is missing or not ours."""
     raw = _read(path)
     try:
-        policy = dict(raw.pop("policy"))
-        budget, breaker = Budget(**policy.pop("budget")), Breaker(**policy.pop("breaker"))
-        listen = Address(**raw.pop("listen"))
-        return ControllerSettings(listen=listen, policy=Policy(budget=budget, breaker=breaker, **policy), **raw)
+        policy = dict(raw["policy"])
+        budget, breaker = _part(Budget, policy["budget"]), _part(Breaker, policy["breaker"])
+        known = _part(Policy, {**policy, "budget": budget, "breaker": breaker})
+        return _part(ControllerSettings, {**raw, "listen": _part(Address, raw["listen"]), "policy": known})
     except (KeyError, TypeError) as error:
         raise _broken(path, error) from None
 
@@ -108,8 +118,8 @@ def read_agent_settings(path: Path) -> AgentSettings:
     """Raises `HpcliError` when the file is missing or not ours."""
     raw = _read(path)
     try:
-        nodes = tuple(AgentNode(**node) for node in raw.pop("nodes"))
-        return AgentSettings(controller=Address(**raw.pop("controller")), nodes=nodes, **raw)
+        nodes = tuple(_part(AgentNode, node) for node in raw["nodes"])
+        return _part(AgentSettings, {**raw, "controller": _part(Address, raw["controller"]), "nodes": nodes})
     except (KeyError, TypeError) as error:
         raise _broken(path, error) from None
 
@@ -118,7 +128,7 @@ def read_client_settings(path: Path) -> ClientSettings:
     """Raises `HpcliError` when the file is missing or not ours."""
     raw = _read(path)
     try:
-        return ClientSettings(controller=Address(**raw.pop("controller")), **raw)
+        return _part(ClientSettings, {**raw, "controller": _part(Address, raw["controller"])})
     except (KeyError, TypeError) as error:
         raise _broken(path, error) from None
 
@@ -131,6 +141,19 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise _broken(path, TypeError("not a JSON object"))
     return raw
+
+
+def _part(kind: type[Part], raw: object) -> Part:
+    """Make one of what is known of it; during a rolling upgrade a newer release's settings may come before its code.
+
+    Raises `TypeError` for what is no object or lacks a field.
+    """
+    if not isinstance(raw, dict):
+        raise TypeError(f"found {raw!r}, expected {kind.__name__}")
+    names = {one.name for one in fields(kind)}  # type: ignore[arg-type]
+    if unknown := raw.keys() - names:
+        log.info("%s of a newer release are passed over: %s", kind.__name__, ", ".join(sorted(unknown)))
+    return kind(**{name: value for name, value in raw.items() if name in names})
 
 
 def _broken(path: Path, error: Exception) -> HpcliError:

@@ -99,6 +99,8 @@ def _agent(spec: Spec, place: Place, release: str) -> AgentSettings:
         interval=spec.health.interval,
         nodes=(AgentNode(place.name, "", f"{VERDICTS}/{place.name}/verdict", checks),),
         kernel_log=spec.health.kernel_log,
+        gate=not spec.policy().observes,
+        release=release,
     )
 
 
@@ -116,10 +118,9 @@ def _services(spec: Spec, place: Place) -> tuple[ConfigFile, ...]:
         return (ConfigFile(f"{ETC}/services.tsv", ""),)
     name, user, verb = rows[place.role]
     argv = (*_on_path(spec), HPCLI, verb, "--config", f"{ETC}/{verb}.json")
-    if not place.systemd:
-        return (ConfigFile(f"{ETC}/services.tsv", "\t".join((name, user, "yes", " ".join(argv))) + "\n"),)
+    row = ConfigFile(f"{ETC}/services.tsv", "\t".join((name, user, "yes", " ".join(argv))) + "\n")
     unit = ConfigFile(f"/etc/systemd/system/{name}.service", _unit(spec, name, user, argv))
-    return ConfigFile(f"{ETC}/services.tsv", f"{name}\n"), unit
+    return (row, unit) if place.systemd else (row,)
 
 
 def _on_path(spec: Spec) -> Sequence[str]:

@@ -34,7 +34,11 @@ class MachineChecks(Protocol):
 
 @dataclass(slots=True)
 class AgentService:
-    """Serves the nodes in `watches`. `kill` ends a job's processes on a node and counts them."""
+    """Serves the nodes in `watches`. `kill` ends a job's processes on a node and counts them.
+
+    `gate`: Prologs hold jobs back from a faulty node; as the settings say until the controller says otherwise.
+    `reboot` does that to this machine, None where the nodes are no machines.
+    """
 
     watches: Mapping[str, NodeWatch]
     verdicts: Mapping[str, Path]
@@ -44,6 +48,7 @@ class AgentService:
     clock: Clock
     interval: float
     gate: bool = True
+    reboot: Callable[[], Coroutine[None, None, None]] | None = None
     _shared: Sequence[CheckResult] = ()
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -65,6 +70,8 @@ class AgentService:
         elif order.get("order") == "accept":
             for node in nodes:
                 self._begin(self._accept(node, str(order["repair"])))
+        elif order.get("order") == "reboot" and self.reboot and nodes:
+            self._begin(self.reboot())
         elif order.get("order") == "gate":
             self.gate = bool(order["closed"])
             self._keep_verdicts(self.watches)

@@ -4,13 +4,16 @@ import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
+from hpcli.domain.journal import KINDS
 from hpcli.domain.ledger import Repair, Step
+from hpcli.domain.report import PROTOCOL
 from hpcli.errors import HpcliError, Unsafe
 from hpcli.ports import Claim, SlurmGateway
 from hpcli.services.audit import Audit
 from hpcli.services.desk import ReportDesk
 from hpcli.services.observe import Journal
 from hpcli.services.recovery import Recovery
+from hpcli.version import __version__
 
 OPERATORS = ("Operator", "Administrator")
 MAX_ENTRIES = 500
@@ -22,7 +25,7 @@ Reply = dict[str, object]
 
 @dataclass(slots=True)
 class Answers:
-    """Questions to the controller and who may put them. `own_uid` is SlurmUser's."""
+    """Questions to the controller and who may put them. `own_uid` is SlurmUser's, `provider` the cluster's."""
 
     desk: ReportDesk
     journal: Journal
@@ -30,6 +33,7 @@ class Answers:
     gateway: SlurmGateway
     audit: Audit
     own_uid: int
+    provider: str = ""
 
     async def answer(self, claim: Claim, message: Mapping[str, object]) -> Reply:
         """One reply to one question; an error is a reply too."""
@@ -69,6 +73,11 @@ class Answers:
     def _status(self, _message: Mapping[str, object]) -> object:
         ledger = self.journal.ledger
         return {
+            "version": __version__,
+            "protocol": PROTOCOL,
+            "provider": self.provider,
+            "mode": self.recovery.policy.effective,
+            "agents": {node: asdict(sender) for node, sender in self.desk.senders.items()},
             "nodes": {node: asdict(report) for node, report in self.desk.latest.items()},
             "received_at": dict(self.desk.received_at),
             "last_entry": self.journal.last_entry,
@@ -78,9 +87,10 @@ class Answers:
         }
 
     def _journal(self, message: Mapping[str, object]) -> object:
-        """At most 500 entries after `since`; the asker asks again for more."""
+        """At most 500 entries after `since`; the asker asks again for more. Unknown kinds are left out."""
         since = message.get("since")
-        return list(self.journal.store.since(since if isinstance(since, int) else 0))[:MAX_ENTRIES]
+        entries = self.journal.store.since(since if isinstance(since, int) else 0)
+        return [entry for entry in entries if entry[2] in KINDS][:MAX_ENTRIES]
 
     async def _require_administrator(self, claim: Claim, what: str) -> None:
         if claim.uid in (0, self.own_uid):

@@ -5,7 +5,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpcli.domain.blueprint import Blueprint, Role
+from hpcli.domain.blueprint import ADOPTED, Blueprint, Role
 from hpcli.domain.change import Change, Disruption, Part, Plan
 from hpcli.domain.names import expand
 from hpcli.domain.steps import Act, Step, must_be_empty, steps
@@ -129,7 +129,7 @@ class Apply:
         """After an apply that was killed with slurmctld stopped: first of all the cluster serves again."""
         machines = self.planner.machines
         applied, pending = await machines.applied(), await machines.pending()
-        if applied is None or not pending:
+        if applied is None or not pending or applied.provider == ADOPTED:
             return
         slurmctld = Slurmctld(machines, self.gateway, self.clock, self.progress, applied, pending[-1])
         if not await slurmctld.answers():

@@ -15,7 +15,8 @@ from hpcli.domain.diagnosis import (
     worst_first,
     wrong,
 )
-from hpcli.domain.diagnosis_agents import Care, judge_agents
+from hpcli.domain.diagnosis_agents import Care, care_of, each_agent, judge_agents, judge_controller
+from hpcli.domain.diagnosis_hooks import in_place_of, judge_hooks
 from hpcli.domain.diagnosis_jobs import Cluster, judge_jobs
 from hpcli.domain.diagnosis_machine import (
     Sight,
@@ -31,6 +32,7 @@ from hpcli.domain.diagnosis_nodes import judge_nodes
 from hpcli.domain.node import Node
 from hpcli.errors import HpcliError, NotFound
 from hpcli.ports import Completed, Controller, SlurmGateway, Transport
+from hpcli.version import __version__
 
 CONFIGURATION = "date +%s; scontrol show config; date +%s"
 """For sh: the machine's clock on both sides of slurmctld's."""
@@ -78,9 +80,13 @@ async def examine(gateway: SlurmGateway, ground: Ground) -> tuple[Finding, ...]:
         words = configured.err.strip() or "no configuration in what scontrol show config says"
         return version, note("slurmctld", told, f"nothing more can be judged: {words}", "run: scontrol show config")
     before, after = _clocks(configured.out)
-    sight, agents = await asyncio.gather(_look(ground, conf, before, after), _agents(ground, nodes, after))
+    sight, care = await asyncio.gather(_look(ground, conf, before, after), _care(ground))
     cluster = _cluster(conf, parse_partitions(partitions.out), nodes)
-    found = (*judge_jobs(cluster), *judge_nodes(cluster), *judge_machine(sight, conf), *agents)
+    here = ok("hpcli", f"{__version__} runs this command")
+    agents = _judge_care(care, tuple(node.name for node in nodes), after)
+    found = (*judge_jobs(cluster), *judge_nodes(cluster), *judge_machine(sight, conf), here, *agents)
+    if isinstance(care, Care) and care.adopted:
+        found = in_place_of(found, judge_hooks(conf, sight.hooks))
     return version, ok("slurmctld", told), *worst_first(found)
 
 
@@ -149,16 +155,21 @@ async def _disks(ground: Ground, conf: Configuration) -> dict[str, int]:
     return {path: max(kinds) for path, pair in pairs if (kinds := [one for one in pair if one is not None])}
 
 
-async def _agents(ground: Ground, nodes: Sequence[Node], now: float) -> tuple[Finding, ...]:
+async def _care(ground: Ground) -> Care | Finding:
+    """What hpcli's controller tells, or what is found in its place."""
     none = ok("controller", "none of hpcli's is known here: jobs only, no health and no recovery")
     if ground.controller is None:
-        return (none,)
+        return none
     try:
-        answer = await ground.controller.ask("status")
+        return care_of(await ground.controller.ask("status"))
     except NotFound:
-        return (none,)
+        return none
     except HpcliError as error:
         cost = "nothing is decided and nothing repaired; agents and gate go on by themselves"
-        return (wrong("controller", error.message, cost, error.hint),)
-    care = Care(dict(answer["received_at"]), str(answer["breaker_open"]), str(answer["paused"]))
-    return (ok("controller", "answers"), *judge_agents(care, tuple(node.name for node in nodes), now))
+        return wrong("controller", error.message, cost, error.hint)
+
+
+def _judge_care(care: Care | Finding, nodes: Sequence[str], now: float) -> tuple[Finding, ...]:
+    if isinstance(care, Finding):
+        return (care,)
+    return (*judge_controller(care), *judge_agents(care, nodes, now), *each_agent(care, nodes))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcli.domain.check import Remedy, Severity
+from hpcli.domain.journal import KINDS
 from hpcli.domain.ledger import Entry, Kind, Outcome
 from hpcli.errors import HpcliError
 from hpcli.ports import Controller
@@ -92,7 +93,8 @@ def _steps(entries: Iterable[Entry], node: str) -> Iterable[Step]:
     for _number, at, kind, body in entries:
         raw: Mapping[str, Any] = body
         nodes = [raw["node"]] if kind == Kind.OPENED else list(raw.get("nodes", ()))
-        if "repair" not in raw or (node and node not in nodes):
+        # A newer controller may write kinds that this command does not know.
+        if "repair" not in raw or kind not in KINDS or (node and node not in nodes):
             continue
         for name in nodes:
             start = opened.setdefault((raw["repair"], name), at)

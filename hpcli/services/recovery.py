@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hpcli.domain.ledger import Kind, Ledger
 from hpcli.domain.policy import Policy
@@ -18,8 +18,6 @@ ROUNDS = 12
 EVICTING_INTERVAL = 0.2
 REPAIRING_INTERVAL = 1.0
 EVICTION_WATCH = 120.0
-RESTART = 1_000_000
-"""An agent that starts numbers its reports from the time in microseconds on, and then one by one."""
 
 
 @dataclass(slots=True)
@@ -37,7 +35,6 @@ class Recovery:
     wake: asyncio.Event
     interval: float
     _gate_closed: bool = True
-    _greeted: dict[str, int] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Tick for ever; a tick that fails is logged, and the next one looks afresh."""
@@ -96,18 +93,11 @@ class Recovery:
         return Scribe(self.journal) if self.policy.observes else self.executor
 
     async def _set_gate(self) -> None:
+        """Tell the agents that are connected when it changes; every later one is greeted with it."""
         closed = not self.gate_open
-        # Agents keep the gate as they were last told, and where it was once opened they may not know better.
-        if closed != self._gate_closed or (self.journal.ledger.has_observed and self._has_newcomers()):
+        if closed != self._gate_closed:
             await self.executor.agents.set_gate(closed)
             self._gate_closed = closed
-
-    def _has_newcomers(self) -> bool:
-        """Whether an agent has begun to report, that is not told yet that the gate is open."""
-        latest = {node: report.seq for node, report in self.observer.desk.latest.items()}
-        new = any(seq - self._greeted.get(node, 0) >= RESTART for node, seq in latest.items())
-        self._greeted = latest
-        return new
 
     async def _rest(self) -> None:
         try:

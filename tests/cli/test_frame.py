@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from hpcli.cli import main
+from hpcli.version import __version__
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 HEAVY = {"paramiko", "rich", "pydantic", "jinja2", "click", "asyncio", "numpy", "yaml", "ClusterShell"}
@@ -22,12 +23,12 @@ def imported(*args: str) -> set[str]:
 
 
 def test_version_is_exact_and_costs_no_import(hpcli: Run) -> None:
-    assert hpcli("--version").stdout == "hpcli 0.1.0\n"
+    assert hpcli("--version").stdout == f"hpcli {__version__}\n"
     assert not {name.partition(".")[0] for name in imported("--version")} & HEAVY
 
 
 def test_version_with_other_options(hpcli: Run) -> None:
-    assert hpcli("-C", "x", "--version").stdout == "hpcli 0.1.0\n"
+    assert hpcli("-C", "x", "--version").stdout == f"hpcli {__version__}\n"
 
 
 def test_help_imports_no_command(hpcli: Run) -> None:

@@ -32,7 +32,7 @@ CPU_SECONDS = 1.5
 
 
 @pytest.mark.parametrize("series", SERIES)
-@pytest.mark.parametrize("stage", ["machine", "slurm"])
+@pytest.mark.parametrize("stage", ["machine", "slurm", "stock"])
 def test_an_image_holds_nothing_that_tells_machines_apart(engine: None, series: str, stage: str) -> None:
     own = "/etc/ssh/ssh_host_* /etc/munge/munge.key /var/lib/hpcli/instance_id /usr/sbin/policy-rc.d /var/lib/m*/mysql"
     script = f"for f in {own}; do test ! -e $f || echo $f; done; cat /etc/machine-id"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from hpcli.domain.gpus import Driver, Gpus
 from hpcli.errors import NotFound, TimedOut
 from hpcli.ports import Completed, DiskUse, LogRecord
 
@@ -41,6 +42,7 @@ class FakeHost:
     boot: str = "boot-1"
     instance: str = "i-1"
     log: FakeKernelLog = field(default_factory=FakeKernelLog)
+    gpus: Gpus = field(default_factory=lambda: Gpus(Driver.MISSING))
 
     def read(self, path: str) -> str:
         if path not in self.files:
@@ -68,6 +70,9 @@ class FakeHost:
 
     def kernel_log(self) -> FakeKernelLog:
         return self.log
+
+    async def nvml(self) -> Gpus:
+        return self.gpus
 
     def say(self, *lines: str) -> None:
         """The kernel says something."""

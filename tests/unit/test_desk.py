@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from hpcli.domain.ledger import Entry
-from hpcli.domain.report import NodeReport, to_dict
+from hpcli.domain.report import Acceptance, NodeReport, Sender, report_message, sender_of, to_dict
 from hpcli.errors import HpcliError
 from hpcli.ports import Claim
 from hpcli.services.desk import ReportDesk, Trust
@@ -79,6 +79,104 @@ def test_a_node_reports_from_its_own_address(addresses: Mapping[str, str] | None
     assert (bool(believed), refused) == (not refusal, [refusal] if refusal else [])
 
 
+DEBIAN = "127.0.1.1"
+
+
+@pytest.mark.parametrize(
+    ("host", "peer", "believed"),
+    [
+        (DEBIAN, "10.0.0.1", True),
+        ("127.0.0.1", "10.0.0.1", True),
+        (DEBIAN, "::ffff:10.0.0.1", True),
+        ("::1", "10.0.0.1", True),
+        ("10.0.0.1", "10.0.0.2", True),
+        (DEBIAN, "10.0.0.2", False),
+        (DEBIAN, "127.0.0.1", False),
+        (DEBIAN, "", False),
+        (DEBIAN, "nobody", False),
+        ("10.0.0.2", "10.0.0.1", False),
+        ("0.0.0.0", "10.0.0.1", False),
+        ("128.0.0.1", "10.0.0.1", False),
+        ("localhost", "10.0.0.1", False),
+        ("", "10.0.0.1", False),
+    ],
+)
+def test_a_loopback_name_counts_only_over_a_connection_from_the_node(host: str, peer: str, believed: bool) -> None:
+    found = desk(addresses={"c1": "10.0.0.1", "c2": "10.0.0.2"})
+    reports, refused = found.take(claim(host=host), [raw()], NOW, peer)
+    assert bool(reports) is believed
+    if not believed:
+        told = f"{host} (connected from {peer})" if host.startswith("127") else host
+        assert refused == [f"report for c1 from {told}, expected 10.0.0.1"]
+
+
+def test_a_forged_report_over_ones_own_connection() -> None:
+    """c2, whose name is a loopback one too, speaks for c1."""
+    found = desk(addresses={"c1": "10.0.0.1", "c2": "10.0.0.2"})
+    believed, refused = found.take(claim(host=DEBIAN), [raw("c1"), raw("c2")], NOW, "10.0.0.2")
+    assert [report.node for report in believed] == ["c2"]
+    assert refused == ["report for c1 from 127.0.1.1 (connected from 10.0.0.2), expected 10.0.0.1"]
+
+
+def test_who_reports_is_remembered_until_another_does_or_the_node_goes() -> None:
+    found = desk()
+    old, new = Sender("0.1.0", "", 1), Sender("0.2.0", "abc", 2)
+    found.take(claim(), [raw("c1"), raw("c2")], NOW, "", old)
+    found.take(claim(), [raw("c1", seq=6)], NOW, "", new)
+    found.take(claim(), [raw("c2", seq=5)], NOW, "", new)
+    assert found.senders == {"c1": new, "c2": old}
+    found.know(["c2"], None)
+    assert found.senders == {"c2": old}
+
+
+@pytest.mark.parametrize(("uid", "peer", "noted"), [(AGENT, "10.0.0.1", True), (STRANGER, "10.0.0.1", False)])
+def test_whose_reports_are_not_understood_is_noted_if_it_may_speak(uid: int, peer: str, noted: bool) -> None:
+    found = desk(addresses={"c1": "10.0.0.1", "c2": "10.0.0.2"})
+    far = Sender("0.4.0", "xyz", 4)
+    items = [{"node": "c1"}, {"node": "c2"}, {"node": "n9"}, {"node": ["c1"]}, 7, None]
+    found.turn_away(claim(uid, "10.0.0.1"), items, peer, far)
+    assert found.senders == ({"c1": far} if noted else {})
+    assert found.latest == {}
+
+
+@pytest.mark.parametrize(
+    ("message", "sender"),
+    [
+        ({"protocol": 1, "version": "9"}, Sender("0.1.0", "", 1)),
+        ({"protocol": 2, "version": "0.2.0", "release": "abc"}, Sender("0.2.0", "abc", 2)),
+        ({"protocol": 3, "version": "0.3.0", "colour": "red"}, Sender("0.3.0", "", 3)),
+        ({"protocol": 4, "version": ["x"], "release": "y" * 100}, Sender("", "y" * 64, 4)),
+    ],
+)
+def test_who_sent_it(message: dict[str, object], sender: Sender) -> None:
+    assert sender_of(message) == sender
+    assert sender.understood is (sender.protocol <= 3)
+
+
+@pytest.mark.parametrize("protocol", [None, "2", True, 2.0, [2]], ids=str)
+def test_who_sent_it_must_say_its_protocol(protocol: object) -> None:
+    with pytest.raises(ValueError, match=r"report of protocol .*, expected a number"):
+        sender_of({"protocol": protocol} if protocol is not None else {})
+
+
+def test_a_message_of_either_protocol() -> None:
+    one = NodeReport("c1", "b1", "i1", 1, NOW, complete=True)
+    assert report_message([one], Sender("0.2.0", "abc", 1)) == {
+        "kind": "report",
+        "protocol": 1,
+        "reports": [to_dict(one)],
+    }
+    new = report_message([one], Sender("0.2.0", "abc"))
+    assert (new["protocol"], new["version"], new["release"]) == (2, "0.2.0", "abc")
+    assert sender_of(new) == Sender("0.2.0", "abc", 2)
+
+
+def test_fields_of_a_newer_protocol_are_passed_over() -> None:
+    acceptance = {"repair": "r1", "passed": True, "message": "", "colour": "red"}
+    [report], _ = desk().take(claim(), [raw(acceptance=acceptance, mood="good")], NOW)
+    assert report.acceptance == Acceptance("r1", True)
+
+
 def test_a_node_that_slurm_has_learnt_of_may_report_and_one_that_it_forgot_may_not() -> None:
     found = desk()
     found.know(["c2"], None)
@@ -130,7 +228,8 @@ def test_numbers_outlive_a_restart_of_the_controller() -> None:
         raw(results=[{}]),
         raw(results=["gpu"]),
         raw(incidents=[{"cause": "x"}]),
-        raw(acceptance={"repair": "r1", "passed": True, "colour": "red"}),
+        raw(acceptance={"repair": "r1", "colour": "red"}),
+        raw(acceptance={"repair": 1, "passed": True}),
     ],
     ids=str,
 )

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from hpcli.domain.diagnosis import Finding, Severity, parse_configuration, parse_partitions, worst_first
-from hpcli.domain.diagnosis_agents import Care, judge_agents
+from hpcli.domain.diagnosis_agents import Care, OneAgent, care_of, each_agent, judge_agents, judge_controller
 from hpcli.domain.diagnosis_jobs import Cluster, judge_jobs
 from hpcli.domain.diagnosis_machine import (
     Sight,
@@ -21,9 +21,11 @@ from hpcli.domain.diagnosis_machine import (
 )
 from hpcli.domain.diagnosis_nodes import judge_nodes
 from hpcli.domain.node import Node
+from hpcli.domain.report import PROTOCOL, Sender
 from hpcli.errors import HpcliError, NotFound, Unreachable
 from hpcli.ports import Completed
 from hpcli.services.doctor import Ground, examine
+from hpcli.version import __version__
 
 CASES = Path(__file__).parents[1] / "cases" / "doctor"
 RELEASES = ("22.05", "24.11", "26.05")
@@ -153,8 +155,92 @@ def test_agents(heard: dict[str, float], expected: str) -> None:
 
 
 def test_breaker_and_pause_are_notes() -> None:
-    found = list(judge_agents(Care({"c1": 1.0}, "too many", "switch"), ("c1",), 1.0))
+    found = list(judge_controller(Care({"c1": 1.0}, "too many", "switch")))
     assert [(one.subject, one.severity) for one in found[1:]] == [("breaker", "note"), ("recovery", "note")]
+
+
+@pytest.mark.parametrize(
+    ("mode", "paused", "expected"),
+    [
+        ("act", "", []),
+        ("observe", "", ["mode observe"]),
+        ("off", "", ["mode off"]),
+        ("act", "switch", ["paused: switch"]),
+        ("observe", "switch", ["mode observe", "paused: switch"]),
+    ],
+)
+def test_a_controller_that_does_nothing_is_a_note(mode: str, paused: str, expected: list[str]) -> None:
+    found = [one for one in judge_controller(Care({}, "", paused, mode)) if one.subject == "recovery"]
+    assert [one.found for one in found] == expected
+    assert {one.severity for one in found} <= {Severity.NOTE}
+    assert all(one.fix and ("does nothing" in one.cost or paused) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("version", "severity", "fix"),
+    [
+        (__version__, "ok", ""),
+        ("0.1.0", "note", "hpcli cluster upgrade"),
+        ("0.1.99", "note", "hpcli cluster upgrade"),
+        ("99.10.0", "note", "install hpcli 99.10.0 here"),
+    ],
+)
+def test_the_controllers_version(version: str, severity: str, fix: str) -> None:
+    [found] = judge_controller(Care({}, version=version))
+    assert (found.severity, found.fix) == (severity, fix)
+    assert f"hpcli {version}" in found.found
+
+
+NAMES = ("c1", "c2", "c3", "c4")
+NEWEST, OLDER, AHEAD, FAR = Sender(), Sender("0.1.0", "", 1), Sender("9.0", "", PROTOCOL + 1), Sender("9.9", "", 9)
+
+
+@pytest.mark.parametrize(
+    ("agents", "expected"),
+    [
+        ([NEWEST] * 4, [f"ok 4 report, hpcli {__version__}"]),
+        ([OLDER] * 4, ["ok 4 report", "note hpcli 0.1.0 on c[1-4]"]),
+        (
+            [NEWEST, OLDER, OLDER, NEWEST],
+            ["ok 4 report", f"ok hpcli {__version__} on c[1,4]", "note hpcli 0.1.0 on c[2-3]"],
+        ),
+        ([NEWEST, NEWEST, NEWEST, AHEAD], ["ok 4 report", "note hpcli 9.0 on c4", f"ok hpcli {__version__} on c[1-3]"]),
+        (
+            [NEWEST, NEWEST, NEWEST, FAR],
+            [
+                f"wrong hpcli 9.9 on c4 speaks protocol 9, the controller {PROTOCOL}",
+                f"ok 3 report, hpcli {__version__}",
+            ],
+        ),
+    ],
+)
+def test_versions_of_agents(agents: Sequence[Sender], expected: list[str]) -> None:
+    senders = dict(zip(NAMES, agents, strict=True))
+    heard = {name: 990.0 for name, sender in senders.items() if sender is not FAR}
+    found = list(judge_agents(Care(heard, agents=senders), NAMES, 1000.0))
+    assert ("refused" in found[0].cost) is (FAR in agents)
+    assert [f"{one.severity} {one.found}" for one in found] == expected
+    assert all(one.fix == "hpcli cluster upgrade" and one.cost for one in found if one.severity is not Severity.OK)
+    each = list(each_agent(Care(heard, agents=senders), NAMES))
+    assert [(one.node, one.version, one.protocol) for one in each] == [
+        (name, sender.version, sender.protocol) for name, sender in senders.items()
+    ]
+    assert [one.severity for one in each] == [
+        {NEWEST: Severity.OK, FAR: Severity.WRONG}.get(sender, Severity.NOTE) for sender in agents
+    ]
+
+
+def test_a_silent_agents_version_says_nothing() -> None:
+    care = Care({"c1": 990.0, "c2": 1.0}, agents={"c1": NEWEST, "c2": OLDER})
+    found = [f"{one.severity} {one.found}" for one in judge_agents(care, ("c1", "c2"), 1000.0)]
+    assert found == ["wrong 1 of 2 silent: c2", f"ok 1 report, hpcli {__version__}"]
+
+
+def test_what_a_controller_of_the_first_release_tells() -> None:
+    care = care_of({"received_at": {"c1": 990.0}, "breaker_open": "", "paused": "", "nodes": {}})
+    assert (care.version, care.protocol, care.mode, care.agents) == ("0.1.0", 1, "act", {})
+    [found] = judge_agents(care, ("c1",), 1000.0)
+    assert (found.severity, found.found) == ("ok", "1 report")
 
 
 class Machine:
@@ -236,10 +322,14 @@ async def test_what_the_user_may_not_see_is_said() -> None:
     assert found["not seen"].found == "user ada may not see /etc/munge/munge.key"
 
 
+STATUS: dict[str, Any] = {"received_at": {"c1": AS_OF, "c2": AS_OF}, "breaker_open": "", "paused": ""}
+
+
 @pytest.mark.parametrize(
     ("answer", "severity"),
     [
-        ({"received_at": {"c1": AS_OF, "c2": AS_OF}, "breaker_open": "", "paused": ""}, "ok"),
+        ({**STATUS, "version": __version__}, "ok"),
+        (STATUS, "note"),
         (Unreachable("controller", "connection refused", "start it"), "wrong"),
         (NotFound("hpcli", "no such program there"), "ok"),
     ],
@@ -247,6 +337,30 @@ async def test_what_the_user_may_not_see_is_said() -> None:
 async def test_the_controller(answer: Any, severity: str) -> None:
     found = await doctor(Ground(machine(), {}, Controller(answer)))
     assert found["controller"].severity == severity
+
+
+async def test_versions_for_people_and_for_programs() -> None:
+    agents = {node: {"version": __version__, "release": "abc", "protocol": PROTOCOL} for node in ("c1", "c2")}
+    status = {**STATUS, "version": __version__, "protocol": PROTOCOL, "mode": "act", "agents": agents}
+    found = await examine(Slurm(), Ground(machine(), {}, Controller(status)))  # type: ignore[arg-type]
+    told = {one.subject: one.found for one in found}
+    assert told["hpcli"] == f"{__version__} runs this command"
+    assert told["controller"] == f"answers; hpcli {__version__}"
+    assert told["agents"] == f"2 report, hpcli {__version__}"
+    each = [one for one in found if isinstance(one, OneAgent)]
+    assert [(one.node, one.version, one.release, one.protocol, one.fine) for one in each] == [
+        (node, __version__, "abc", PROTOCOL, True) for node in ("c1", "c2")
+    ]
+
+
+@pytest.mark.parametrize(("provider", "ours"), [("adopted", True), ("hosts", False), ("", False)])
+async def test_hpclis_lines_are_the_sites_to_add_where_it_owns_the_file(provider: str, ours: bool) -> None:
+    status = {**STATUS, "version": __version__, "provider": provider}
+    found = await examine(Slurm(), Ground(machine(), {}, Controller(status)))  # type: ignore[arg-type]
+    [reboot] = [one for one in found if one.subject == "RebootProgram"]
+    assert reboot.found == "/opt/hpcli/lifecycle/reboot" + " (set)" * ours
+    for subject in ("Prolog", "nohold_on_prolog_fail"):
+        assert [one.subject for one in found].count(subject) == 1
 
 
 async def test_nothing_is_changed_and_no_node_asked_by_itself() -> None:

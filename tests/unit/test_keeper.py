@@ -209,7 +209,7 @@ async def test_a_frozen_keeper_is_not_waited_for_ever(settings: KeeperSettings) 
 
 async def test_no_keeper(settings: KeeperSettings) -> None:
     with pytest.raises(Unreachable, match=r"found none that answers at .*socket"):
-        await KeptProvider(settings.socket).reboot("c1")
+        await KeptProvider(settings.socket, patience=0.2).reboot("c1")
 
 
 async def test_a_second_keeper_leaves_the_first_alone(settings: KeeperSettings) -> None:

@@ -1,6 +1,7 @@
 """The journal folded into repairs: every kind of entry, in every order that a crash can leave."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -182,3 +183,10 @@ def test_folding_in_parts_is_folding_at_once(first: int, second: int) -> None:
 
 def numbered(lines: Iterable[Line]) -> list[tuple[int, float, str, dict[str, Any]]]:
     return [(number, at, kind, body) for number, (at, kind, body) in enumerate(lines, 1)]
+
+
+def test_what_a_newer_release_wrote_is_passed_over() -> None:
+    newer = [(50.0, "forecast", {"repair": "r1", "nodes": ["c3"], "step": "teleport"})]
+    found = fold(Ledger(), numbered([*STORY[:2], *newer, *STORY[2:]]))
+    assert found.unknown == {"forecast"}
+    assert replace(found, unknown=frozenset()) == fold(Ledger(), numbered(STORY))

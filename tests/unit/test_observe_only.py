@@ -326,31 +326,23 @@ class Gate:
         self.orders.append(closed)
 
 
-async def test_the_gate_is_opened_for_every_agent_that_begins_to_report(tmp_path: Path) -> None:
+async def test_the_gate_is_open_and_the_connected_agents_are_told_once(tmp_path: Path) -> None:
+    """Agents that come later are greeted with it: tests/unit/test_channel.py."""
     with Sites(tmp_path) as made:
         site, gate = made.make(OBSERVE), Gate()
         site.recovery.executor.agents = gate  # type: ignore[assignment]
         assert site.recovery.gate_open
         site.recovery.note_mode()
-        await site.second()
-        await site.recovery._set_gate()
-        await site.second()
-        await site.recovery._set_gate()
+        for _ in range(3):
+            await site.second()
+            await site.recovery._set_gate()
         assert gate.orders == [False]
-        site.fleet._seq += 2_000_000
-        await site.second()
-        await site.recovery._set_gate()
-        assert gate.orders == [False, False]
 
         site.policy = FREE
         site.start()
-        site.recovery.executor.agents = gate  # type: ignore[assignment]
+        assert not site.recovery.gate_open
         site.recovery.note_mode()
         site.recovery.note_mode()
-        site.fleet._seq += 2_000_000
-        await site.second()
-        await site.recovery._set_gate()
-        assert gate.orders == [False, False, True]
         assert [body["mode"] for body in entries(site, "mode")] == ["observe", "act"]
 
 

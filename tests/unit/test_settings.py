@@ -15,6 +15,7 @@ from hpcli.domain.settings import (
     ControllerSettings,
     read_agent_settings,
     read_controller_settings,
+    settings_text,
     write_settings,
 )
 from hpcli.errors import HpcliError
@@ -40,6 +41,9 @@ AGENT = AgentSettings(
     nodes=(AgentNode("c1", "/n/c1", "/n/c1/verdict", {"gpu.count": {"expected": 8}}), AgentNode("c2")),
     kernel_log={"79": {"remedy": "reboot"}},
 )
+NEW = ("gate", "release")
+"""Fields that 0.1.0 did not have."""
+
 READ: dict[str, Callable[[Path], Any]] = {"controller": read_controller_settings, "agent": read_agent_settings}
 
 
@@ -65,14 +69,65 @@ def test_settings_that_are_damaged(tmp_path: Path, kind: str, text: str) -> None
     assert caught.value.subject == str(path)
 
 
-@pytest.mark.parametrize(("settings", "kind"), [(CONTROLLER, "controller"), (AGENT, "agent")])
-@pytest.mark.parametrize("change", [{"colour": "red"}, {"nodes": 3}, {"policy": 3}, {"listen": 3}, {"controller": 3}])
+@pytest.mark.parametrize(
+    ("settings", "kind", "change"),
+    [
+        (CONTROLLER, "controller", {"policy": 3}),
+        (CONTROLLER, "controller", {"policy": {"budget": {}}}),
+        (CONTROLLER, "controller", {"listen": 3}),
+        (AGENT, "agent", {"nodes": 3}),
+        (AGENT, "agent", {"nodes": ["c1"]}),
+        (AGENT, "agent", {"nodes": [{"folder": "/"}]}),
+        (AGENT, "agent", {"controller": 3}),
+        (AGENT, "agent", {"controller": {"host": "c"}}),
+    ],
+)
 def test_settings_of_another_shape(tmp_path: Path, settings: Any, kind: str, change: dict[str, object]) -> None:
-    path = tmp_path / "settings.json"
-    write_settings(path, settings)
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    path = changed(tmp_path / "settings.json", settings, change)
     with pytest.raises(HpcliError, match="not usable as daemon settings"):
         READ[kind](path)
+
+
+def changed(path: Path, settings: Any, change: dict[str, object]) -> Path:
+    write_settings(path, settings)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "change", "words"),
+    [
+        (CONTROLLER, "controller", {"colour": "red", "shape": 1}, "ControllerSettings of a newer release"),
+        (CONTROLLER, "controller", {"listen": {"host": "127.0.0.1", "port": 6000, "tls": True}}, "passed over: tls"),
+        (AGENT, "agent", {"colour": "red"}, "AgentSettings of a newer release are passed over: colour"),
+    ],
+)
+def test_what_only_a_newer_release_knows_is_passed_over(
+    tmp_path: Path,
+    settings: Any,
+    kind: str,
+    change: dict[str, object],
+    words: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    assert READ[kind](changed(tmp_path / "settings.json", settings, change)) == settings
+    assert words in caplog.text
+
+
+def test_so_it_is_in_policy_and_nodes(tmp_path: Path) -> None:
+    raw = json.loads(settings_text(CONTROLLER))
+    policy = {**raw["policy"], "ai": 1, "budget": {**raw["policy"]["budget"], "racks": 2}}
+    assert read_controller_settings(changed(tmp_path / "c.json", CONTROLLER, {"policy": policy})) == CONTROLLER
+    nodes = [{**node, "rack": "r1"} for node in json.loads(settings_text(AGENT))["nodes"]]
+    assert read_agent_settings(changed(tmp_path / "a.json", AGENT, {"nodes": nodes})) == AGENT
+
+
+def test_agent_settings_of_the_release_before(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(settings_text(AGENT)).items() if k not in NEW}))
+    found = read_agent_settings(path)
+    assert (found, found.gate, found.release) == (AGENT, True, "")
 
 
 @pytest.mark.parametrize("kind", READ)

@@ -1,16 +1,22 @@
 """One node's watch, from kernel-log line and check to report, acceptance and verdict."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from health_fakes import FakeClock, FakeHost
 
+from hpcli import app
+from hpcli.daemons.agent import _assemble as assemble
+from hpcli.daemons.link import ControllerLink
 from hpcli.domain.check import CheckResult, Remedy, Severity
 from hpcli.domain.report import Acceptance, NodeReport
+from hpcli.domain.settings import Address, AgentNode, AgentSettings
 from hpcli.health import gpu, slurm
 from hpcli.health.kernel_log import load_table
+from hpcli.services.agent import AgentService
 from hpcli.services.watch import NodeWatch, verdict, write_verdict
 
 XID = "NVRM: Xid (PCI:0000:18:00): 79, pid=1, GPU has fallen off the bus."
@@ -242,3 +248,52 @@ def test_a_verdict_that_cannot_be_written_stops_nobody(tmp_path: Path, caplog: p
     assert "verdict not written" in caplog.text
     (tmp_path / "verdict").mkdir()
     assert not write_verdict(tmp_path / "verdict", "ok\n")
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_the_agents_settings_say_how_the_gate_stands_at_first(tmp_path: Path, gate: bool) -> None:
+    node = AgentNode("c1", str(tmp_path), str(tmp_path / "verdict"))
+    address = Address("127.0.0.1", 1)
+    settings = AgentSettings("it", address, "/m.sock", "", 500, 1.0, (node,), gate=gate)
+    link = ControllerLink(address, app.credentials("/m.sock"), 500)
+    assert assemble(settings, [node], link).gate is gate
+
+
+class SeenVerdicts:
+    """A link that looks at the verdict file with every report, and waits for the fault's."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen: list[str] = []
+        self.told = asyncio.Event()
+
+    async def send(self, reports: Sequence[NodeReport]) -> None:
+        self.seen.append(self.path.read_text())
+        if any(report.complete and report.incidents for report in reports):
+            self.told.set()
+
+
+@pytest.mark.parametrize(("gate", "last"), [(False, "ok\n"), (True, "fail xid79\n")])
+async def test_an_agent_begins_with_the_gate_as_its_settings_say(
+    bench: Bench, tmp_path: Path, gate: bool, last: str
+) -> None:
+    """The fault is there before the agent is, and no controller answers."""
+    bench.host.say(XID)
+    path = tmp_path / "verdict"
+    link = SeenVerdicts(path)
+
+    async def shared() -> Sequence[CheckResult]:
+        return (CheckResult("ntp", Severity.OK, ""),)
+
+    def kill(_job: str, _node: str) -> int:
+        return 0
+
+    service = AgentService({"c1": bench.watch}, {"c1": path}, shared, kill, link, bench.clock, 1.0, gate)
+    work = asyncio.create_task(service.run())
+    await asyncio.wait_for(link.told.wait(), 5)
+    assert any(text.startswith("fail") for text in link.seen) is gate
+    assert path.read_text().startswith(last)
+    await service.obey({"order": "gate", "closed": not gate})
+    assert path.read_text().startswith("ok") is gate
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)

@@ -154,6 +154,7 @@ def _agent(layout: Layout, spec: Spec, record: Record) -> AgentSettings:
         interval=spec.health.interval,
         nodes=tuple(_agent_node(layout, spec, node) for node in spec.nodes),
         kernel_log=spec.health.kernel_log,
+        gate=not spec.policy().observes,
     )
 
 

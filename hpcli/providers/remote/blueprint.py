@@ -154,7 +154,7 @@ def _files_of(
     files.append(ConfigFile(RELEASE, f"{given.release}\n"))
     files += [ConfigFile(f"/etc/slurm/{name}", text) for name, text in slurm.items() if name != "slurmdbd.conf"]
     if compute:
-        files += [_agent(spec, place, places), *_gate(given.fragments)]
+        files += [_agent(spec, place, places, given.release), *_gate(given.fragments)]
     if place.role is Role.CONTROLLER:
         files += [_controller(spec, place, given), *_slurmdbd(slurm)]
         files += keeper_files(spec, places, given.admin, given.port, given.key) if given.key else []
@@ -206,7 +206,7 @@ def _controller(spec: Spec, place: Place, given: Ingredients) -> ConfigFile:
     return ConfigFile("/etc/hpcli/controller.json", settings_text(settings), 0o640, "root", "slurm")
 
 
-def _agent(spec: Spec, place: Place, places: Sequence[Place]) -> ConfigFile:
+def _agent(spec: Spec, place: Place, places: Sequence[Place], release: str) -> ConfigFile:
     node = spec.node(place.name)
     own: dict[str, dict[str, object]] = {
         "gpu.count": {"expected": node.gpu_count},
@@ -223,6 +223,8 @@ def _agent(spec: Spec, place: Place, places: Sequence[Place]) -> ConfigFile:
         interval=spec.health.interval,
         nodes=(AgentNode(place.name, "", f"{VERDICTS}/{place.name}/verdict", checks),),
         kernel_log=spec.health.kernel_log,
+        gate=not spec.policy().observes,
+        release=release,
     )
     return ConfigFile("/etc/hpcli/agent.json", settings_text(settings), 0o600)
 

@@ -25,7 +25,7 @@ MOST_TOLD = 10
 
 @dataclass(slots=True)
 class RemoteBuild:
-    """One remote cluster and what its spec makes of it."""
+    """One remote cluster and what its spec makes of it. Machines in `left_out` are for a later time."""
 
     home: RemoteHome
     spec: Spec
@@ -34,6 +34,7 @@ class RemoteBuild:
     machines: RemoteMachines
     progress: Progress
     clock: Clock
+    left_out: frozenset[str] = frozenset()
 
     async def goal(self, applied: Blueprint | None = None) -> Blueprint:
         """What the spec asks for, by what new machines say of themselves. Touches nothing.
@@ -41,13 +42,13 @@ class RemoteBuild:
         Raises `HpcliError` naming every machine that cannot be what it should.
         """
         self._make_home()
-        places = await self.ground.places(self.spec, applied.places if applied else ())
+        places = await self._places(applied.places if applied else ())
         return await self._blueprint(places, applied)
 
     async def up(self, ready: Callable[[], Awaitable[object]]) -> Blueprint:
         """Make, bootstrap and start everything; `ready` waits until it is whole. Safe to repeat."""
         self._make_home()
-        places = await self.ground.places(self.spec, ())
+        places = await self._places(())
         self.remember(places, complete=False)
         await self.ground.make(places)
         goal = await self._blueprint(places, None)
@@ -57,6 +58,17 @@ class RemoteBuild:
         await self.machines.keep_applied(goal)
         self.remember(goal.places, goal.slurm_version, complete=True)
         return goal
+
+    async def unreachable(self) -> Mapping[str, HpcliError]:
+        """Which machines do not let us in now, and why."""
+        places = await self._places(())
+        self.machines.learn(places)
+        _facts, faults = await self.machines.answers(places)
+        return {name: fault for name, fault in faults.items() if isinstance(fault, Unreachable)}
+
+    async def _places(self, known: Sequence[Place]) -> tuple[Place, ...]:
+        wanted = await self.ground.places(self.spec, known)
+        return tuple(place for place in wanted if place.name not in self.left_out)
 
     async def explained(self, error: HpcliError) -> HpcliError:
         """The same error with the last words of whichever daemon may be behind it, and where its log is."""

@@ -37,7 +37,8 @@ Result = TypeVar("Result")
 class RemoteMachines:
     """Implements `machines.Machines`. `places` are those known now; `create` learns of new ones from its goal.
 
-    `authorize` is the line that lets the cluster's own key in, "" for none.
+    `authorize` is the line that lets the cluster's own key in, "" for none. `wheels` gives a machine's Python packages
+    where it must not need a network of its own; `packages` win over it.
     """
 
     spec: Spec
@@ -47,6 +48,7 @@ class RemoteMachines:
     packages: Callable[[], Release | None]
     places: tuple[Place, ...] = ()
     authorize: str = ""
+    wheels: Callable[[Facts], Awaitable[Release]] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     _machines: dict[str, Machine] = field(default_factory=dict)
 
@@ -254,6 +256,8 @@ class RemoteMachines:
         self.progress.step(f"{name}: pushing hpcli")
         await machine.push(self.release())
         packages = self.packages()
+        if packages is None and self.wheels:
+            packages = await self.wheels(await machine.facts(self.spec.adopted.python))
         offline = await machine.push_packages(packages) if packages else ""
         await machine.write(goal.files[name])
         await machine.lifecycle(lambda step: self.progress.step(f"{name}: {step}"), offline)
