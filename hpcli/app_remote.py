@@ -214,7 +214,7 @@ def built(name: str) -> Built:
         provider=record.provider,
         slurm_version=record.slurm_version or "?",
         folder=str(home.folder),
-        slurm_conf=f"{record.controller.name}:/etc/slurm/slurm.conf",
+        slurm_conf="of the site" if record.provider == ADOPTED else f"{record.controller.name}:/etc/slurm/slurm.conf",
         nodes=record.nodes,
         alive=alive,
         dead=tuple(sorted(expected - set(alive))),

@@ -58,8 +58,7 @@ def adopt(
     """Read a Slurm cluster that somebody else built into a cluster.yaml.
 
     Asks slurmctld for its configuration and its nodes, as any user may, and changes nothing there. NAME is what hpcli
-    calls the cluster; its ClusterName if left out. With --update sections health, recovery, login and packages stay as
-    they are written, and so does how the machines are reached.
+    calls the cluster. With --update sections health, recovery, login and packages stay as they are written.
 
     \b
     Examples:
@@ -77,8 +76,7 @@ def adopt(
     where = _where(options, login, identity, known_hosts)
     old = _old(Path(file), update=update, dry_run=dry_run)
     reach = Reach(user or where.user, where.port, where.identity, where.known_hosts)
-    conf = slurm_conf or where.slurm_conf
-    wanted = Wanted(name, mode or "", reach, where.host, conf, programs, old, file)
+    wanted = Wanted(name, mode or "", reach, where.host, slurm_conf or where.slurm_conf, programs, old, file)
     done = asyncio.run(read(_transport(where), wanted))
     if not dry_run:
         _write(Path(file), done.text, update=update)

@@ -17,7 +17,10 @@ from hpcli.cli.options import Options, common_options
 from hpcli.cli.output import Column, Output
 from hpcli.cli.plan import apply, change_standing, drift, plan, scale
 from hpcli.cli.progress import StderrProgress
+from hpcli.cli.upgrade import upgrade
+from hpcli.domain.blueprint import ADOPTED
 from hpcli.domain.cluster import Built
+from hpcli.errors import UsageFault
 from hpcli.services.clusters import Status
 
 if TYPE_CHECKING:
@@ -48,7 +51,7 @@ def cluster() -> None:
     """Bring clusters up and down; check and render cluster.yaml."""
 
 
-for command in (init, plan, apply, drift, scale, adopt, install_agents, uninstall):
+for command in (init, plan, apply, drift, scale, upgrade, adopt, install_agents, uninstall):
     cluster.add_command(command)
 
 
@@ -73,6 +76,9 @@ def up(options: Options, spec: str, yes: bool) -> None:
     progress = StderrProgress(options)
     path = app.spec_path(spec)
     wanted = app.load_spec(path)
+    if wanted.provider == ADOPTED:
+        found = "found provider adopted, expected one that hpcli builds"
+        raise UsageFault(str(path), found, f"hpcli cluster install-agents -f {spec}")
     if app_clusters.stands(wanted.name, path.read_text(encoding="utf-8-sig")):
         if wanted.provider == "docker":
             _revive(wanted, path, progress)
@@ -187,6 +193,9 @@ def down(options: Options, name: str | None, yes: bool, dry_run: bool) -> None:
       hpcli cluster down demo --yes
     """
     chosen = app.cluster_name(name or options.cluster)
+    if app_clusters.built(chosen).provider == ADOPTED:
+        found = "found one that somebody else built, expected one that hpcli built"
+        raise UsageFault(f"cluster {chosen}", found, f"take hpcli off it: hpcli cluster uninstall {chosen}")
     what = app_clusters.what_down_removes(chosen)
     if dry_run:
         Output(options).result({"name": chosen, "removed": False}, f"would {what}")

@@ -1,9 +1,8 @@
 """Make a plan true: under the lock, looked at again, refused if it no longer fits, step by step, or as it was."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hpcli.domain.blueprint import ADOPTED, Blueprint, Role
 from hpcli.domain.change import Change, Disruption, Part, Plan
@@ -15,6 +14,7 @@ from hpcli.services.emptying import PREFIX, Emptying
 from hpcli.services.plan import OnDrift, Planner, Survey, changes_of, kept, not_there, refuse_drift, refuse_stale
 from hpcli.services.slurmctld import Slurmctld
 from hpcli.services.take_steps import ABSENT, Steps
+from hpcli.services.unbroken import unbroken
 
 UNBROKEN = (Act.STOP, Act.KEEP, Act.START)
 """Between these slurmctld is out of service: Ctrl-C waits for the last of them."""
@@ -89,7 +89,7 @@ class Apply:
         taken: list[Taken] = []
         for block in _blocks(course):
             work = self._take(taking, block, taken)
-            await (_unbroken(work) if block[0].act in UNBROKEN else work)
+            await (unbroken(work) if block[0].act in UNBROKEN else work)
         return tuple(taken)
 
     async def _take(self, taking: Steps, block: Sequence[Step], taken: list[Taken]) -> None:
@@ -169,15 +169,3 @@ def _blocks(course: Sequence[Step]) -> list[list[Step]]:
         else:
             blocks.append([step])
     return blocks
-
-
-async def _unbroken(work: Coroutine[Any, Any, None]) -> None:
-    """Finish what was begun, then be cancelled."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if failure := task.exception():
-            raise failure from None
-        raise

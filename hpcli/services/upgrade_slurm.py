@@ -4,10 +4,9 @@ The order is that of Slurm's upgrade guide. The database is dumped and slurmctld
 jobs live on while slurmctld and their slurmd are away.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from hpcli.domain.blueprint import Blueprint, Role
 from hpcli.domain.names import fold
@@ -18,6 +17,7 @@ from hpcli.errors import HpcliError, TimedOut, Unreachable, Unsafe
 from hpcli.machines import Machines
 from hpcli.ports import Clock, Progress, SlurmGateway
 from hpcli.services.plan import not_there
+from hpcli.services.unbroken import unbroken
 from hpcli.services.upgrade import MOST_TOLD, Turn, on_each
 
 ANSWER_LIMIT = 90.0
@@ -199,7 +199,7 @@ class SlurmRoll:
         self.upgrade.progress.step("dumping the accounting database")
         self.dump = await packages.dump()
         try:
-            await _unbroken(self._swap(host))
+            await unbroken(self._swap(host))
         except HpcliError as failure:
             raise await self._explained(host, failure) from failure
 
@@ -290,15 +290,3 @@ class SlurmRoll:
 
 def _is_back(now: Node | None, before: Node) -> bool:
     return now is not None and now.slurmd_start_time != before.slurmd_start_time and not now.states & LOST
-
-
-async def _unbroken(work: Coroutine[Any, Any, None]) -> None:
-    """Ctrl-C waits for the end of it."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if failure := task.exception():
-            raise failure from None
-        raise

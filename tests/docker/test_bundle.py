@@ -17,7 +17,7 @@ from hpcli.version import __version__
 
 pytestmark = pytest.mark.docker
 
-COMMAND = [sys.executable, "-c", "from hpcli.cli.bundle import bundle; bundle()", "--quiet"]
+COMMAND = [sys.executable, "-m", "hpcli", "bundle", "--quiet"]
 NODE = "HPCLI_ADOPTED=yes\nHPCLI_CLUSTER=lab\nHPCLI_NODE=c1\nHPCLI_ROLE=compute\nHPCLI_SLURM_USER=slurm\n"
 AGENT = "hpcli-agent\troot\tyes\t/usr/local/bin/hpcli agent --config /etc/hpcli/agent.json\n"
 OWN = "/home/anna/hpcli"
@@ -70,7 +70,7 @@ def agent_writes(box: Container, command: str, folder: str, user: str) -> None:
     start = f"'{command}' agent --config {folder}/agent.json >{folder}/agent.log 2>&1 & echo $! >{folder}/pid"
     box.run("sh", "-c", start, user=user)
     try:
-        until(lambda: box.call("test", "-s", f"{folder}/verdict").returncode == 0, 30)
+        until(lambda: box.call("test", "-s", f"{folder}/verdict").returncode == 0, 60)
     finally:
         log = box.sh(f"kill $(cat {folder}/pid); cat {folder}/agent.log", user=user)
     assert f"hpcli {__version__}: agent of lab serves 1 nodes" in log
@@ -124,7 +124,7 @@ def test_a_clusters_kit_makes_an_adopted_node_whole(bundle: Path, tmp_path: Path
         assert "found no files of such a machine, expected one of: c1;" in other.stderr
         steps = box.run("/tmp/sent/hpcli-bundle/install")
         assert "step adopted/15-python ok" in steps
-        until(lambda: box.call("test", "-s", "/run/hpcli/c1/verdict").returncode == 0, 30)
+        until(lambda: box.call("test", "-s", "/run/hpcli/c1/verdict").returncode == 0, 60)
         again = box.run("/tmp/sent/hpcli-bundle/install")
         assert "step adopted/15-python same" in again
         assert box.run("dpkg-query", "-W") == before

@@ -86,6 +86,8 @@ uninstall() { run bash "$scripts/uninstall"; }
     bash "$scripts/files" write "$BATS_TEST_TMPDIR/files.tar"
     step 20-folders
     : >"$HPCLI_ROOT/usr/local/bin/hpcli"
+    printf '{\n "lease": "/var/lib/slurm/slurmctld/hpcli-controller.lease",\n "x": 1\n}\n' >"$HPCLI_ROOT/etc/hpcli/controller.json"
+    : >"$HPCLI_ROOT/var/lib/slurm/slurmctld/hpcli-controller.lease"
     uninstall
     [ "$status" -eq 0 ]
     run find "$HPCLI_ROOT" -name '*hpcli*'

@@ -147,6 +147,7 @@ async def test_without_a_network_the_index_says_why_and_no_login_is_shown(tmp_pa
     with pytest.raises(Unreachable) as found:
         await Downloads(pip, sys.executable, Quiet(), index).fetch(["click"], [X86], tmp_path / "got")
     assert "Connection refused" in found.value.message
+    assert " object at " not in found.value.message
     assert "hidden" not in f"{found.value} {found.value.hint} {pip.calls}"
 
 

@@ -241,7 +241,8 @@ class RemoteMachines:
         try:
             return tuple(map(from_dict, json.loads(text))) if text is not None else ()
         except (ValueError, KeyError, TypeError) as error:
-            raise HpcliError(path, f"damaged: {error!r}", "put it back from a copy, or remove it") from None
+            found = f"found what this hpcli cannot read: {error}"
+            raise HpcliError(path, found, "use the hpcli that wrote it; put a damaged one back from a copy") from None
 
     async def _keep(self, path: str, blueprints: Sequence[Blueprint]) -> None:
         text = json.dumps([to_dict(one) for one in blueprints])

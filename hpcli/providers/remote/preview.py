@@ -1,7 +1,8 @@
 """What a remote cluster's machines would be given, without asking or making any."""
 
-from hpcli.domain.blueprint import Blueprint, Place
+from hpcli.domain.blueprint import ADOPTED, Blueprint, Place
 from hpcli.providers.docker.addresses import FIRST
+from hpcli.providers.remote.adopted import make_adopted
 from hpcli.providers.remote.blueprint import Ingredients, Secrets, make_blueprint
 from hpcli.providers.remote.docker import ADMIN, DEFAULT_SERIES
 from hpcli.providers.remote.ground import ClusterKey
@@ -28,7 +29,7 @@ def preview(spec: Spec, text: str) -> dict[str, str]:
 
 
 def _blueprint(spec: Spec, text: str) -> Blueprint:
-    hosts = spec.provider == "hosts"
+    hosts = spec.provider != "docker"
     places = [
         Place(
             name=name,
@@ -39,6 +40,8 @@ def _blueprint(spec: Spec, text: str) -> Blueprint:
         )
         for number, (name, role) in enumerate(roles_of(spec))
     ]
+    if spec.provider == ADOPTED:
+        return make_adopted(spec, text, places, spec.slurm.version or "", "")
     given = Ingredients(
         provider=spec.provider,
         admin=spec.hosts.user or ADMIN,

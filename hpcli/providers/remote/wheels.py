@@ -20,6 +20,7 @@ MOST_VERSIONS = 5
 _BROKEN = re.compile(r"connection broken by '(.*)': ")
 _ERROR = re.compile(r"^ERROR: (.*)", re.MULTILINE)
 _NONE = re.compile(r"requirement ([^\s(]+).*\(from versions: ([^)]*)\)")
+_OBJECT = re.compile(r"<[^<>]* object at 0x[0-9a-f]+>: ")
 _LOGIN = re.compile(r"://[^/@\s]*@")
 
 
@@ -158,7 +159,7 @@ def _fault(answer: Completed, target: Target) -> HpcliError:
         return NotFound("pip", "found none in the environment that hpcli runs in", hint)
     if broken := _BROKEN.search(words):
         hint = "is there a network? an index of your own: PIP_INDEX_URL, a certificate: PIP_CERT"
-        return Unreachable("package index", broken[1], hint)
+        return Unreachable("package index", _OBJECT.sub("", broken[1]), hint)
     if none := _NONE.search(words):
         versions = [one for one in none[2].split(", ") if one not in ("none", "")][-MOST_VERSIONS:]
         there = f" (newest there: {', '.join(versions)})" if versions else ""
