@@ -13,7 +13,6 @@ from hpcli.errors import HpcliError
 from hpcli.ports import Progress
 from hpcli.version import __version__
 
-PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 LIMIT = 30.0
 
 
@@ -25,7 +24,7 @@ async def write(wanted: Order, path: Path, progress: Progress) -> None:
     from hpcli.providers.remote.bundle import write_bundle
     from hpcli.providers.remote.hosts import places_of
     from hpcli.providers.remote.release import pack_files, requirements, this_release
-    from hpcli.providers.remote.wheels import Downloads, Target
+    from hpcli.providers.remote.wheels import Downloads, Target, usual_pythons
 
     release = this_release()
     places = [replace(place, hostname=place.name, systemd=True) for place in places_of(wanted.spec)]
@@ -36,7 +35,7 @@ async def write(wanted: Order, path: Path, progress: Progress) -> None:
     }
     with tempfile.TemporaryDirectory(prefix="hpcli-kit-") as folder:
         downloads = Downloads(app.local_transport(), sys.executable, progress, wanted.spec.packages.pip_index or "")
-        targets = [Target(python, platform.machine()) for python in PYTHONS]
+        targets = [Target(python, platform.machine()) for python in usual_pythons()]
         await downloads.fetch(requirements().splitlines(), targets, Path(folder))
         progress.step(f"writing {path}")
         write_bundle(path, release, __version__, Path(folder), site)

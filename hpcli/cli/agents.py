@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hpcli import app, app_adopt, app_plan
+from hpcli import app, app_adopt, app_kit, app_plan
 from hpcli.app_adopt import Leaving
 from hpcli.app_plan import Order
 from hpcli.cli.confirm import confirm
@@ -77,11 +77,12 @@ def install_agents(
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("-f", "--file", "spec", metavar="FILE", help="The spec, for a cluster that was installed from a kit.")
 @_yes
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and what is in the way.")
 @click.option("--print", "tool", type=click.Choice(TOOLS), help="Print what a tool of yours does instead.")
 @common_options
-def uninstall(options: Options, name: str | None, yes: bool, dry_run: bool, tool: str | None) -> None:
+def uninstall(options: Options, name: str | None, spec: str | None, yes: bool, dry_run: bool, tool: str | None) -> None:
     """Take hpcli off the machines of an adopted cluster: services, files, state and logs.
 
     Slurm stays as it is. Refused while Slurm's configuration still names hpcli's Prolog or reboot program: without
@@ -91,13 +92,14 @@ def uninstall(options: Options, name: str | None, yes: bool, dry_run: bool, tool
     Examples:
       hpcli cluster uninstall site --dry-run
       hpcli cluster uninstall site --yes
+      hpcli cluster uninstall -f cluster.yaml --print pdsh
     """
-    chosen = app.cluster_name(name or options.cluster)
+    if tool:
+        _print_removal(options, app_adopt.order(app.spec_path(spec or name or SPEC)), tool)
+        return
+    chosen = app.load_spec(app.spec_path(spec)).name if spec else app.cluster_name(name or options.cluster)
     found: Leaving = asyncio.run(app_adopt.leaving(chosen))
     what = f"hpcli on {app_adopt.in_words(found.machines)} of cluster {chosen}"
-    if tool:
-        Output(options).result({"commands": _removal(tool, found)}, "\n".join(_removal(tool, found)))
-        return
     if dry_run:
         text = "\n".join((f"would remove {what}", *_left(found)))
         Output(options).result({**_plain(found), "removed": False}, text)
@@ -170,41 +172,54 @@ def _left(found: Leaving) -> Iterator[str]:
 
 
 def _print_kit(options: Options, wanted: Order, tool: str, target: Path) -> None:
-    from hpcli import app_kit
-
     hosts = tuple(name for name in wanted.spec.place_names if name not in wanted.left_out)
     _run(app_kit.write, options, wanted, target)
-    commands = _installation(tool, target, hosts)
+    commands = _installation(tool, target, wanted, hosts)
     told = [f"wrote {target} ({target.stat().st_size // 1024} KiB) for {fold(hosts)}; then:", *commands]
     lines = _run(app_kit.lines, options, wanted)
     data = {"kit": str(target), "commands": commands, "lines": [_plain(line) for line in lines]}
     Output(options).result(data, "\n".join((*told, *_in_force(wanted, lines))))
 
 
-def _installation(tool: str, kit: Path, hosts: Sequence[str]) -> list[str]:
-    name, nodes = kit.name, fold(hosts)
-    unpacked = " ".join(
-        (
-            f'd=$(mktemp -d) && tar -xzf /root/{name} -C "$d" && "$d"/hpcli-bundle/install;',
-            f'code=$?; rm -rf "$d" /root/{name}; exit $code',
-        )
-    )
+def _print_removal(options: Options, wanted: Order, tool: str) -> None:
+    lines = _run(app_kit.lines, options, wanted)
+    command = "/opt/hpcli/lifecycle/uninstall"
+    user, sudo = _login(wanted)
+    hosts = fold(wanted.spec.place_names)
+    commands = {
+        "pdsh": [f"pdsh -l {user} -w '{hosts}' '{sudo}{command}'"],
+        "ansible": ["- hosts: all", "  become: true", "  tasks:", f"    - command: {command}"],
+    }[tool]
+    first = [
+        f"# first take these out of slurm.conf, then scontrol reconfigure: {line.text}" for line in lines if line.ours
+    ]
+    Output(options).result({"commands": commands, "in_the_way": len(first)}, "\n".join((*first, *commands)))
+
+
+def _installation(tool: str, kit: Path, wanted: Order, hosts: Sequence[str]) -> list[str]:
+    name, nodes, (user, sudo) = kit.name, fold(hosts), _login(wanted)
     if tool == "pdsh":
-        return [f"pdcp -l root -w '{nodes}' {kit} /root/{name}", f"pdsh -l root -w '{nodes}' '{unpacked}'"]
+        unpacked = _unpacked(f"~/{name}", sudo)
+        return [f"pdcp -l {user} -w '{nodes}' {kit} {name}", f"pdsh -l {user} -w '{nodes}' '{unpacked}'"]
     return [
         "- hosts: all",
         "  become: true",
         "  tasks:",
         f"    - copy: {{src: {kit}, dest: /root/{name}, mode: '0600'}}",
-        f"    - shell: '{unpacked}'",
+        f"    - shell: '{_unpacked(f'/root/{name}')}'",
     ]
 
 
-def _removal(tool: str, found: Leaving) -> list[str]:
-    command = "/opt/hpcli/lifecycle/uninstall"
-    if tool == "pdsh":
-        return [f"pdsh -l root -w '{fold(found.machines)}' {command}"]
-    return ["- hosts: all", "  become: true", "  tasks:", f"    - command: {command}"]
+def _unpacked(kit: str, sudo: str = "") -> str:
+    """For a shell there; nothing of it stays behind."""
+    install = f'd=$(mktemp -d) && tar -xzf {kit} -C "$d" && {sudo}"$d"/hpcli-bundle/install;'
+    return f'{install} code=$?; {sudo}rm -rf "$d" {kit}; exit $code'
+
+
+def _login(wanted: Order) -> tuple[str, str]:
+    """Who logs in, and what makes root of them."""
+    user = wanted.spec.hosts.user or "root"
+    return user, "" if user == "root" else "sudo "
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from hpcli.providers.remote.wheels import Target
 
 OLDEST = 11
-USUAL = ("3.11", "3.12", "3.13", "3.14")
-HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 MIB = 1 << 20
 
 
@@ -33,7 +31,7 @@ MIB = 1 << 20
     "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="The archive, or a folder for it."
 )
 @click.option(
-    "--python", "pythons", multiple=True, metavar="X.Y", help=f"A Python of the machines [{' '.join(USUAL)}]."
+    "--python", "pythons", multiple=True, metavar="X.Y", help="A Python of the machines [3.11 to 3.14, and this one]."
 )
 @click.option("--arch", "archs", multiple=True, metavar="ARCH", help="What `uname -m` says there [as here].")
 @common_options
@@ -54,7 +52,7 @@ def bundle(options: Options, output: Path | None, pythons: tuple[str, ...], arch
       hpcli bundle -o /tmp/ --python 3.11 --arch x86_64 --arch aarch64
     """
     end_like_ctrl_c()
-    targets = _targets(pythons or _usual(), archs or (platform.machine(),))
+    targets = _targets(pythons, archs or (platform.machine(),))
     progress = StderrProgress(options)
     try:
         written = asyncio.run(_make(output or Path(), targets, progress))
@@ -88,13 +86,8 @@ async def _make(output: Path, targets: "tuple[Target, ...]", progress: StderrPro
         return write_bundle(path, release, __version__, Path(folder))
 
 
-def _usual() -> tuple[str, ...]:
-    """Those of Debian 12 and later, and the one that runs hpcli here."""
-    return USUAL if HERE in USUAL else (*USUAL, HERE)
-
-
 def _targets(pythons: tuple[str, ...], archs: tuple[str, ...]) -> "tuple[Target, ...]":
-    from hpcli.providers.remote.wheels import Target
+    from hpcli.providers.remote.wheels import Target, usual_pythons
 
     for python in pythons:
         found = re.fullmatch(r"3\.(\d{1,3})", python)
@@ -104,7 +97,8 @@ def _targets(pythons: tuple[str, ...], archs: tuple[str, ...]) -> "tuple[Target,
         if not re.fullmatch(r"[a-z0-9_]+", arch):
             raise UsageFault("--arch", f"found {arch}, expected what `uname -m` says", "x86_64 or aarch64")
     # Each once, in the order given.
-    return tuple(Target(python, arch) for arch in dict.fromkeys(archs) for python in dict.fromkeys(pythons))
+    wanted = tuple(dict.fromkeys(pythons)) or usual_pythons()
+    return tuple(Target(python, arch) for arch in dict.fromkeys(archs) for python in wanted)
 
 
 def _text(written: "Written", targets: "tuple[Target, ...]") -> str:

@@ -36,6 +36,11 @@ class Line:
     def missing(self) -> bool:
         return self.state is State.MISSING
 
+    @property
+    def ours(self) -> bool:
+        """In force, and naming a program of hpcli's."""
+        return self.state is State.SET and any(ours in self.text for ours in OURS)
+
 
 def lines_for(found: Configuration, chained: tuple[str, ...], texts: Mapping[str, str]) -> tuple[Line, ...]:
     """`chained` is adopted.chain_prolog; `texts` are the site's Prolog scripts by path, as far as they can be read."""

@@ -261,7 +261,9 @@ def test_an_unpacked_bundle_is_a_folder_of_packages(index: Path, tmp_path: Path)
     with tarfile.open(written.path) as tar:
         tar.extractall(tmp_path, filter="data")
     with tarfile.open(fileobj=io.BytesIO(pack_folder(tmp_path / "hpcli-bundle").archive)) as tar:
-        assert "wheels/pip-1.0-py3-none-any.whl" in tar.getnames()
+        names = tar.getnames()
+        assert "wheels/pip-1.0-py3-none-any.whl" in names
+        assert [name for name in names if not name.startswith("wheels/")] == []
 
 
 @pytest.mark.parametrize(

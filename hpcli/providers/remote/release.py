@@ -13,6 +13,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[2]
 DISTRIBUTION = "hpcli-slurm"
 LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache"})
+PACKAGE_FOLDERS = ("debs", "wheels")
 EPOCH = 315532800
 """The same content gives the same archive: 1980, the earliest that every archiver knows."""
 
@@ -94,10 +95,11 @@ def pack_files(files: Sequence[tuple[str, int, str, str, str]]) -> bytes:
 
 
 def pack_folder(folder: Path) -> Release:
-    """Pack a folder of packages for machines without a network."""
+    """Pack debs/ and wheels/ of a folder for machines without a network; a bundle's other parts are not theirs."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for path in _files(folder):
+        parts = (folder / part for part in PACKAGE_FOLDERS)
+        for path in (path for part in parts if part.is_dir() for path in _files(part)):
             _add(tar, str(path.relative_to(folder)), path.read_bytes())
     content = plain.getvalue()
     return Release(gzip.compress(content, compresslevel=1, mtime=0), hashlib.sha256(content).hexdigest()[:16])

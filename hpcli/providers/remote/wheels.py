@@ -1,6 +1,7 @@
 """The Python packages of a bundle: wheels for each Python and machine asked for, got by the pip that is here."""
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.parser import HeaderParser
@@ -15,6 +16,7 @@ from hpcli.ports import Completed, Progress, Transport
 LONGEST_DOWNLOAD = 1800.0
 OLDEST_GLIBC = range(28, 16, -1)
 """Wheels for glibc 2.28 or older: Debian 10, Enterprise Linux 8, Ubuntu 18.10 and all that came after."""
+USUAL = ("3.11", "3.12", "3.13", "3.14")
 ROUNDS = 8
 MOST_VERSIONS = 5
 _BROKEN = re.compile(r"connection broken by '(.*)': ")
@@ -54,6 +56,12 @@ class Target:
             "python_version": self.python,
             "sys_platform": "linux",
         }
+
+
+def usual_pythons() -> tuple[str, ...]:
+    """Those of Debian 12 and later, and the one that runs hpcli here."""
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return USUAL if here in USUAL else (*USUAL, here)
 
 
 @dataclass(frozen=True, slots=True)
