@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from hpcli import app
+from hpcli.domain.blueprint import ADOPTED
 from hpcli.domain.cluster import Built
 from hpcli.errors import HpcliError, NotFound
 from hpcli.ports import Progress
@@ -52,6 +53,14 @@ def _standing_from_another(name: str, text: str) -> bool:
     found = built(name)
     layout = app.layout_of(name)
     return not found.dead and (layout.home / "cluster.yaml").read_text() != text
+
+
+def is_adopted(name: str) -> bool:
+    """Whether somebody else built it; a damaged record does not say so."""
+    try:
+        return built(name).provider == ADOPTED
+    except HpcliError:
+        return False
 
 
 def what_down_removes(name: str) -> str:

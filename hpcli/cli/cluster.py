@@ -193,7 +193,7 @@ def down(options: Options, name: str | None, yes: bool, dry_run: bool) -> None:
       hpcli cluster down demo --yes
     """
     chosen = app.cluster_name(name or options.cluster)
-    if app_clusters.built(chosen).provider == ADOPTED:
+    if app_clusters.is_adopted(chosen):
         found = "found one that somebody else built, expected one that hpcli built"
         raise UsageFault(f"cluster {chosen}", found, f"take hpcli off it: hpcli cluster uninstall {chosen}")
     what = app_clusters.what_down_removes(chosen)

@@ -1,17 +1,60 @@
 """All checks, in the order in which they are shown."""
 
-from hpcli.health import gpu, slurm, storage, system
+from hpcli.health import (
+    accounts,
+    adapters,
+    bmc,
+    board,
+    cloud,
+    cpu,
+    disks,
+    efa,
+    files,
+    gpu,
+    infiniband,
+    memory,
+    mounts,
+    network,
+    node,
+    peers,
+    processes,
+    roce,
+    services,
+    slurm,
+    smart,
+    storage,
+    system,
+)
 from hpcli.health.check import AnyCheck
 
 CHECKS: tuple[AnyCheck, ...] = (
     gpu.COUNT,
-    storage.FREE,
-    storage.READ_ONLY,
+    *cpu.CHECKS,
     system.TOTAL,
     system.FREE,
+    *memory.CHECKS,
+    storage.FREE,
+    storage.READ_ONLY,
+    *disks.CHECKS,
+    *smart.CHECKS,
+    *mounts.CHECKS,
+    *files.CHECKS,
+    *processes.CHECKS,
+    *node.CHECKS,
+    *services.CHECKS,
+    *accounts.CHECKS,
     system.SYNC,
     slurm.MUNGE,
     slurm.SLURMD_ALIVE,
+    *network.CHECKS,
+    *peers.CHECKS,
+    *infiniband.CHECKS,
+    *adapters.CHECKS,
+    *roce.CHECKS,
+    *efa.CHECKS,
+    *board.CHECKS,
+    *bmc.CHECKS,
+    *cloud.CHECKS,
 )
 
 

@@ -72,7 +72,7 @@ class CheckRound:
     def _judge(self, ready: ReadyCheck, task: "asyncio.Task[Any]") -> CheckResult:
         try:
             evidence = task.result()
-        except (HpcliError, OSError, ValueError) as error:
+        except (HpcliError, OSError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError) as error:
             return _unknown(ready.name, str(error) or type(error).__name__)
         except asyncio.CancelledError:
             return _unknown(ready.name, "cancelled")

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpcli.domain.gpus import Gpus
 from hpcli.errors import HpcliError
 from hpcli.ports import Completed, DiskUse, KernelLog, Transport
 from hpcli.probe.kernel_log import FileKernelLog
 from hpcli.probe.kmsg import KmsgKernelLog
+from hpcli.probe.nvml import NvmlProbe
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
@@ -57,6 +59,7 @@ class LocalHost:
     log: KernelLog
     transport: Transport
     mountinfo: Path = field(default=Path("/proc/self/mountinfo"))
+    gpus: NvmlProbe = field(default_factory=NvmlProbe)
 
     def read(self, path: str) -> str:
         with self._here(path).open("rb") as file:
@@ -90,6 +93,9 @@ class LocalHost:
     def kernel_log(self) -> KernelLog:
         return self.log
 
+    async def nvml(self) -> Gpus:
+        return await self.gpus.read()
+
     async def _stat(self, path: str, argv: Sequence[str], timeout: float) -> str:
         answer = await self.transport.run(argv, env={"LC_ALL": "C"}, timeout=timeout)
         if answer.code:
@@ -114,10 +120,17 @@ def this_machine(name: str, transport: Transport) -> LocalHost:
 
 
 def folder_machine(name: str, folder: Path, transport: Transport) -> LocalHost:
-    """The machine that `folder` of a local cluster stands for."""
+    """The machine that `folder` of a local cluster stands for.
+
+    Its GPUs, if any, are simulated: `nvml` is their state, and `lib` holds the libnvidia-ml.so.1 that reads it. Those
+    of the machine below, if any, are not the node's.
+    """
     boot = IdFile(folder / "boot_id")
     log = FileKernelLog(folder / "kernel.log", boot.read)
-    return LocalHost(name, {"/dev": folder / "dev"}, boot, IdFile(folder / "instance_id"), log, transport)
+    state = folder / "nvml"
+    gpus = NvmlProbe({"HPCLI_NVML_STATE": str(state), "LD_LIBRARY_PATH": str(folder / "lib")}, state)
+    roots = {"/dev": folder / "dev", "/sys/bus/pci/drivers/nvidia": folder / "gpus"}
+    return LocalHost(name, roots, boot, IdFile(folder / "instance_id"), log, transport, gpus=gpus)
 
 
 def parse_fill(text: str) -> tuple[float, float]:
