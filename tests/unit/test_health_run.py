@@ -42,7 +42,16 @@ async def test_checks_with_nothing_to_check_do_not_run() -> None:
     assert await run_check(gpu.COUNT, FakeHost(), {"expected": 8, "enabled": False}) is None
     names = {result.check for result in await run_checks(CHECKS, FakeHost(), {})}
     assert {"disk.free", "disk.read_only", "mem.free", "time.sync", "munge", "proc.zombie", "ib.flap"} <= names
-    wanting = {"gpu.count", "slurmd.alive", "cpu.count", "swap", "proc.required", "node.module", "disk.count", "ib.count"}
+    wanting = {
+        "gpu.count",
+        "slurmd.alive",
+        "cpu.count",
+        "swap",
+        "proc.required",
+        "node.module",
+        "disk.count",
+        "ib.count",
+    }
     assert names.isdisjoint(wanting | {"efa.count", "svc.active", "fs.file", "net.link", "pci.manifest", "cloud.event"})
 
 
