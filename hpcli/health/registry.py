@@ -11,6 +11,7 @@ from hpcli.health import (
     efa,
     files,
     gpu,
+    gpu_all,
     infiniband,
     memory,
     mounts,
@@ -29,6 +30,7 @@ from hpcli.health.check import AnyCheck
 
 CHECKS: tuple[AnyCheck, ...] = (
     gpu.COUNT,
+    *gpu_all.CHECKS,
     *cpu.CHECKS,
     system.TOTAL,
     system.FREE,

@@ -214,9 +214,9 @@ def _rate(packed: int | None) -> float | None:
 
 
 def _fabric(device: Device) -> Reading:
-    if not hasattr(device.nvml, "c_nvmlGpuFabricInfo_v2_t"):
+    if not hasattr(device.nvml, "c_nvmlGpuFabricInfoV_t"):
         return {}
-    found = device.nvml.c_nvmlGpuFabricInfo_v2_t()
+    found = device.nvml.c_nvmlGpuFabricInfoV_t()
     if device.ask("nvmlDeviceGetGpuFabricInfoV", device.nvml.byref(found)) is None:
         return {}
     return {"fabric_state": found.state, "fabric_status": found.status, "fabric_health": found.healthMask}
