@@ -232,6 +232,6 @@ def _run(work: Any, options: Options, first: object, *more: object) -> Any:
     """Run one coroutine with a progress line."""
     progress = StderrProgress(options)
     try:
-        return asyncio.run(work(first, progress, *more) if not more else work(first, *more, progress))
+        return asyncio.run(work(first, *more, progress))
     finally:
         progress.done()
