@@ -120,6 +120,8 @@ compute() {
         [[ -e $gpu ]] || install -m 666 /dev/null "$gpu"
     done
     until getent hosts controller >/dev/null; do sleep 0.2; done
+    # slurmctld tells boots apart by the second: no machine boots faster than that.
+    sleep 2
     exec slurmd -D -b
 }
 

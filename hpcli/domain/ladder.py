@@ -8,6 +8,7 @@ from hpcli.domain.node import BUSY, Node
 from hpcli.domain.observation import Observation, owned_by_hpcli, owned_by_slurm
 from hpcli.domain.policy import Policy
 
+UNSETTLED = frozenset({"NOT_RESPONDING", "REBOOT_REQUESTED", "REBOOT_ISSUED"})
 RUNGS = (Step.REBOOT, Step.REPLACE, Step.ACCEPT, Step.RETURN)
 
 
@@ -100,9 +101,12 @@ def _after_acceptance(seen: Observation, policy: Policy, repair: Repair, node: N
 
 
 def _registered(node: Node, repair: Repair) -> bool:
-    """slurmd of the present generation has registered; Slurm's times are whole seconds."""
+    """slurmd of the present generation has registered; Slurm's times are whole seconds.
+
+    A reboot that Slurm itself ordered must be over for it too: resumed before that, the node may be taken out again.
+    """
     booted = max((taken.at for taken in repair.taken if taken.step in (Step.REBOOT, Step.REPLACE)), default=0.0)
-    return "NOT_RESPONDING" not in node.states and node.slurmd_start_time >= int(booted)
+    return not node.states & UNSETTLED and node.slurmd_start_time >= int(booted)
 
 
 def _finish_return(seen: Observation, policy: Policy, repair: Repair, node: Node, rung: Taken) -> Action | None:
