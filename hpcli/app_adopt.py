@@ -128,7 +128,7 @@ async def _configuration(transport: Transport, env: Mapping[str, str]) -> Config
 
 
 def _environment(programs: str | None) -> dict[str, str]:
-    from hpcli.providers.remote.layout import USUAL_PATH
+    from hpcli.render.machine import USUAL_PATH
 
     return {"PATH": f"{programs}:{USUAL_PATH}"} if programs else {}
 

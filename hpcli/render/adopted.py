@@ -4,19 +4,14 @@ from collections.abc import Sequence
 
 from hpcli.domain.blueprint import ConfigFile, Place, Role
 from hpcli.domain.settings import Address, AgentNode, AgentSettings, ClientSettings, ControllerSettings, settings_text
-from hpcli.render.machine import HPCLI, NODE_CONF, VERDICTS
+from hpcli.render.machine import CONTAIN_REST, CONTROLLER_PORT, HPCLI, JOURNAL, NODE_CONF, USUAL_PATH, VERDICTS
 from hpcli.spec.model import Spec
 
 ETC = "/etc/hpcli"
 PROLOG = f"{ETC}/prolog"
-CONTROLLER_PORT = 6825
-JOURNAL = "/var/lib/hpcli/controller/journal.sqlite"
 LEASE = "hpcli-controller.lease"
-REST, CONTAIN_REST = 1.0, 3.0
-"""Seconds from requeue to release. With PrologFlags=Alloc or Contain slurmd forgets a requeued job's old credential at
-most every two seconds (_clear_expired_job_states, slurmd 22.05)."""
+REST = 1.0
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _WORDS = {
     "hpcli-agent": "hpcli agent: watches this node and reports",
     "hpcli-controller": "hpcli controller: decides about repairs",
@@ -125,7 +120,7 @@ def _services(spec: Spec, place: Place) -> tuple[ConfigFile, ...]:
 
 def _on_path(spec: Spec) -> Sequence[str]:
     """Slurm's programs may lie where no daemon would look for them."""
-    return ("/usr/bin/env", f"PATH={spec.adopted.programs}:{_PATH}") if spec.adopted.programs else ()
+    return ("/usr/bin/env", f"PATH={spec.adopted.programs}:{USUAL_PATH}") if spec.adopted.programs else ()
 
 
 def _unit(spec: Spec, name: str, user: str, argv: Sequence[str]) -> str:

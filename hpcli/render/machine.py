@@ -12,6 +12,14 @@ NODE_CONF = "/etc/hpcli/node.conf"
 LIFECYCLE = "/opt/hpcli/lifecycle"
 HPCLI = "/usr/local/bin/hpcli"
 VERDICTS = "/run/hpcli"
+CONTROLLER_PORT = 6825
+JOURNAL = "/var/lib/hpcli/controller/journal.sqlite"
+CONTAIN_REST = 3.0
+"""Seconds from requeue to release. With PrologFlags=Alloc or Contain slurmd forgets a requeued job's old credential at
+most every two seconds (_clear_expired_job_states, slurmd 22.05): a job that is back sooner may wait 20 s, and cost its
+node."""
+
+USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 KEEPER_SOCKET = "/run/hpcli/keeper/socket"
 
 

@@ -10,21 +10,25 @@ from hpcli.errors import HpcliError
 from hpcli.providers.remote.bootstrap import script_text
 from hpcli.providers.remote.ground import ClusterKey
 from hpcli.providers.remote.keeper_files import SLURM_UID, keeper_files
-from hpcli.render.machine import KEEPER_SOCKET, LIFECYCLE, VERDICTS, Seat, machine_files
+from hpcli.render.machine import (
+    CONTAIN_REST,
+    CONTROLLER_PORT,
+    JOURNAL,
+    KEEPER_SOCKET,
+    LIFECYCLE,
+    VERDICTS,
+    Seat,
+    machine_files,
+)
 from hpcli.render.site import AccountingSite, Endpoint, NodeSite, SlurmSite
 from hpcli.render.slurm import render_slurm
 from hpcli.spec.hostlist import fold
 from hpcli.spec.model import Spec
 
-SLURMCTLD_PORT, SLURMD_PORT, SLURMDBD_PORT, CONTROLLER_PORT = 6817, 6818, 6819, 6825
+SLURMCTLD_PORT, SLURMD_PORT, SLURMDBD_PORT = 6817, 6818, 6819
 RELEASE = "/etc/hpcli/release"
-CONTAIN_REST = 3.0
-"""With PrologFlags=Contain, which pam_slurm_adopt needs, slurmd forgets a requeued job's old credential at most every
-two seconds (_clear_expired_job_states, slurmd 22.05): a job that is back sooner may wait 20 s and cost its node."""
-
 STATE = "/var/lib/slurm/slurmctld"
 SPOOL = "/var/lib/slurm/slurmd"
-JOURNAL = "/var/lib/hpcli/controller/journal.sqlite"
 LEASE = f"{STATE}/hpcli-controller.lease"
 SLURM_CONF = "/etc/slurm/slurm.conf"
 MUNGE_SOCKET = "/run/munge/munge.socket.2"

@@ -10,9 +10,9 @@ from typing import Any
 from hpcli.domain.blueprint import Place, Role
 from hpcli.errors import HpcliError, NotFound
 from hpcli.providers.local.layout import Layout
+from hpcli.render.machine import USUAL_PATH
 from hpcli.transport.target import SshTarget
 
-USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROVIDERS = ("docker", "hosts", "adopted")
 
 
